@@ -1,0 +1,7 @@
+//! What openraft asks of us, and the only place that knows openraft.
+
+pub mod types;
+
+/// What applying an entry answers to the node that proposed it.
+#[derive(Debug, Default)]
+pub struct Response {}
