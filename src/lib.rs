@@ -2,6 +2,8 @@
 
 pub mod raft;
 
+pub mod db;
+
 pub mod command;
 
 pub mod world;

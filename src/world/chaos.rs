@@ -1,7 +1,11 @@
-//! Rare paths, taken more often in the simulation.
+//! Where the simulation reaches into a running node: rare paths, taken more often, and a look at each applied entry.
 
-/// Constant `false` in production; in the simulation drawn from the seed.
+/// Does nothing in production.
 pub trait Chaos: Send + Sync {
     /// Whether the rare path `name` is taken here and now. Every answer must be correct.
     fn here(&self, name: &'static str) -> bool;
+
+    /// Called on the writer's lane after the entry at `index` was applied, with the writer's connection, to be read
+    /// only.
+    fn applied(&self, _index: u64, _connection: &rusqlite::Connection) {}
 }

@@ -1,0 +1,3 @@
+//! SQLite on one node. Knows nothing of Raft or HTTP.
+
+pub mod value;
