@@ -1,0 +1,3 @@
+//! The simulated side of `rqlite::world`. Each file's header is its fault model.
+
+pub mod disk;

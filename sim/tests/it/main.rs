@@ -1,0 +1,3 @@
+//! One test binary. A simulation runs only in child processes: two of them never share a process.
+
+mod disk;
