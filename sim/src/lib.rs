@@ -9,6 +9,7 @@ compile_error!(
      without it tokio's own choices have no seed and nothing replays"
 );
 
+pub mod libc;
 pub mod random;
 pub mod trace;
 pub mod world;

@@ -17,6 +17,8 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::world::clock;
+
 /// Where events go. Cloning is cheap.
 #[derive(Clone)]
 pub struct Trace(Option<Arc<Mutex<State>>>);
@@ -26,8 +28,6 @@ struct State {
     hash: u64,
     line: String,
     file: Option<BufWriter<File>>,
-    /// The time for events outside every simulated host.
-    now_us: u64,
 }
 
 /// Number and hash of a trace's lines.
@@ -46,23 +46,16 @@ impl Trace {
     /// Counts and hashes; with `path` also writes.
     pub fn start(path: Option<&Path>) -> io::Result<Self> {
         let file = path.map(|path| File::create(path).map(|file| BufWriter::with_capacity(1 << 20, file)));
-        let state = State { lines: 0, hash: HASH_START, line: String::new(), file: file.transpose()?, now_us: 0 };
+        let state = State { lines: 0, hash: HASH_START, line: String::new(), file: file.transpose()? };
         Ok(Self(Some(Arc::new(Mutex::new(state)))))
-    }
-
-    /// Sets the time for events outside every simulated host.
-    pub fn set_now(&self, now: std::time::Duration) {
-        if let Some(state) = &self.0 {
-            state.lock().expect("no trace line panics").now_us = now.as_micros() as u64;
-        }
     }
 
     /// Adds an event.
     pub fn line(&self, event: fmt::Arguments<'_>) {
         let Some(state) = &self.0 else { return };
         let mut state = state.lock().expect("no trace line panics");
-        let State { lines, hash, line, file, now_us } = &mut *state;
-        let now_us = turmoil::sim_elapsed().map_or(*now_us, |elapsed| elapsed.as_micros() as u64);
+        let State { lines, hash, line, file } = &mut *state;
+        let now_us = clock::elapsed().as_micros();
         line.clear();
         writeln!(line, "{now_us} {event}").expect("a string takes everything");
         *lines += 1;

@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ use crate::random::Random;
 use crate::trace::Trace;
 use content::{Content, Survivors};
 use directory::Directory;
-use file::{Lock, SimFile};
+use file::Lock;
+pub use file::SimFile;
 use state::{Inode, Kind, Operation, ROOT, State};
 
 /// Space of a disk without [`SimDisk::set_capacity`].
@@ -102,7 +104,10 @@ struct Shared {
 impl SimDisk {
     /// A disk for a test: no trace, and a clock that counts operations.
     pub fn new(seed: u64) -> Self {
-        Self::build("disk", seed, None, Trace::silent())
+        // The name is that of its VFS too, and tests run side by side in one process.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("disk-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Self::build(&name, seed, None, Trace::silent())
     }
 
     /// The disk of a node: `name` marks its lines in the trace and names its VFS; `clock` stamps its files.
@@ -282,7 +287,8 @@ impl SimDisk {
         self.traced(format_args!("{what} {path}"), result)
     }
 
-    fn open_file(&self, path: &Path, mode: Open) -> io::Result<SimFile> {
+    /// [`Disk::open`] for the VFS.
+    pub(super) fn open_file(&self, path: &Path, mode: Open) -> io::Result<SimFile> {
         let create = |state: &mut State, now: i64| {
             let (directory, name) = state.parent(path)?;
             if state.directory(directory)?.now.contains_key(name) {
@@ -407,7 +413,7 @@ impl Disk for SimDisk {
     }
 
     fn sqlite_vfs(&self) -> &str {
-        // `world::vfs::register` registers the VFS under the machine's name.
+        // [`super::vfs::register`] registers the VFS under the machine's name.
         &self.shared.name
     }
 }

@@ -1,3 +1,8 @@
 //! The simulated side of `rqlite::world`. Each file's header is its fault model.
 
+pub mod clock;
 pub mod disk;
+pub mod entropy;
+pub mod lanes;
+pub mod net;
+pub mod vfs;

@@ -1,3 +1,4 @@
 //! One test binary. A simulation runs only in child processes: two of them never share a process.
 
 mod disk;
+mod vfs;

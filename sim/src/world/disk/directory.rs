@@ -9,6 +9,9 @@ enum Change {
     Rename(String, String),
 }
 
+/// With more unsynced changes than this the oldest become durable, as a kernel writes back now and then.
+const UNSYNCED_MAX: usize = 64;
+
 /// A directory's names with their inodes.
 #[derive(Default)]
 pub struct Directory {
@@ -72,6 +75,11 @@ impl Directory {
             }
         }
         self.unsynced.push(change);
+        if self.unsynced.len() > UNSYNCED_MAX {
+            for change in self.unsynced.drain(..UNSYNCED_MAX / 2) {
+                apply(&mut self.durable, change);
+            }
+        }
     }
 }
 

@@ -11,17 +11,22 @@ use super::state::{Operation, State};
 
 /// A handle; dead when its process is.
 pub struct SimFile {
-    pub disk: SimDisk,
-    pub inode: u64,
-    pub process: u64,
-    pub writable: bool,
-    pub path: Box<str>,
+    pub(super) disk: SimDisk,
+    pub(super) inode: u64,
+    pub(super) process: u64,
+    pub(super) writable: bool,
+    pub(super) path: Box<str>,
 }
 
 /// A lock that is held until this is dropped, or its process ends.
-pub struct Lock(pub SimFile);
+pub struct Lock(pub(super) SimFile);
 
 impl SimFile {
+    /// What tells this file of this process from all others: number of the process, inode.
+    pub fn identity(&self) -> (u64, u64) {
+        (self.process, self.inode)
+    }
+
     /// One operation on the file: `run` gets the state, and whether the operation was chosen to fail.
     fn operate<T>(
         &self,

@@ -90,7 +90,7 @@ impl State {
         }
         match fired {
             None => Ok(()),
-            Some(Error::Io) => Err(io::Error::from_raw_os_error(libc::EIO)),
+            Some(Error::Io) => Err(io::Error::from_raw_os_error(::libc::EIO)),
             Some(Error::NoSpace) => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             Some(Error::PowerCut) => {
                 self.powered = false;
@@ -148,10 +148,12 @@ impl State {
         inode
     }
 
+    /// Space taken by what has a name or is open. (What only a power failure would bring back takes none.)
     pub fn used(&self) -> u64 {
-        let files = self.inodes.values().filter_map(|inode| match &inode.kind {
-            Kind::File(content) => Some(content.now.used()),
-            Kind::Directory(_) => None,
+        let named = self.reached(|directory, reached| reached.extend(directory.now.values()));
+        let files = self.inodes.iter().filter_map(|(number, inode)| match &inode.kind {
+            Kind::File(content) if inode.open > 0 || named.binary_search(number).is_ok() => Some(content.now.used()),
+            _ => None,
         });
         files.sum()
     }
@@ -168,16 +170,23 @@ impl State {
 
     /// Forgets inodes that nothing refers to.
     pub fn collect(&mut self) {
+        let reached = self.reached(|directory, reached| reached.extend(directory.inodes()));
+        self.inodes.retain(|number, inode| inode.open > 0 || reached.binary_search(number).is_ok());
+    }
+
+    /// The inodes that can be reached from the root, sorted.
+    fn reached(&self, names: impl Fn(&Directory, &mut Vec<u64>)) -> Vec<u64> {
         let mut reached = vec![ROOT];
         let mut next = 0;
         while next < reached.len() {
-            if let Some(Inode { kind: Kind::Directory(directory), .. }) = self.inodes.get(&reached[next]) {
-                reached.extend(directory.inodes());
+            let is_new = !reached[..next].contains(&reached[next]);
+            if let (true, Kind::Directory(directory)) = (is_new, &self.inodes[&reached[next]].kind) {
+                names(directory, &mut reached);
             }
             next += 1;
         }
         reached.sort_unstable();
-        self.inodes.retain(|number, inode| inode.open > 0 || reached.binary_search(number).is_ok());
+        reached
     }
 }
 
