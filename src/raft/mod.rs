@@ -2,6 +2,8 @@
 
 pub mod types;
 
+pub mod convert;
+
 /// What applying an entry answers to the node that proposed it.
 #[derive(Debug, Default)]
 pub struct Response {}

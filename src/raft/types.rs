@@ -109,3 +109,4 @@ pub type Vote = alias::VoteOf<TypeConfig>;
 pub type LogId = alias::LogIdOf<TypeConfig>;
 pub type Entry = alias::EntryOf<TypeConfig>;
 pub type StoredMembership = alias::StoredMembershipOf<TypeConfig>;
+pub type Membership = openraft::Membership<NodeId, Node>;
