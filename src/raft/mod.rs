@@ -4,6 +4,8 @@ pub mod types;
 
 pub mod convert;
 
+pub mod log;
+
 /// What applying an entry answers to the node that proposed it.
 #[derive(Debug, Default)]
 pub struct Response {}
