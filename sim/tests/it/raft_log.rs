@@ -78,7 +78,7 @@ fn cases(cases: u32) -> Config {
 }
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn a_power_failure_at_any_operation_loses_nothing_acknowledged(script in steps(), seed: u64) {
