@@ -26,6 +26,7 @@ enum Fate {
 /// Runs the script with the `nth` operation failing, and checks what a restart finds. False if there was no such
 /// operation.
 fn survives(script: &[Step], seed: u64, nth: u64, fate: Fate) -> bool {
+    let segment_bytes = segment_bytes(seed);
     let disk = SimDisk::new(seed);
     let (counted, error) = match fate {
         Fate::Power(_) => (Counted::Changes, Error::PowerCut),
@@ -33,7 +34,7 @@ fn survives(script: &[Step], seed: u64, nth: u64, fate: Fate) -> bool {
     };
     disk.arm(Failure { counted, path: "/raft".into(), after: nth, error });
     let mut model = Model::default();
-    let mut run = Run::new(&disk);
+    let mut run = Run::new(&disk, segment_bytes);
     run.play(script, &mut model);
     run.drain(&mut model);
     if disk.disarm() > 0 {
@@ -46,13 +47,13 @@ fn survives(script: &[Step], seed: u64, nth: u64, fate: Fate) -> bool {
         Fate::Fails(..) => disk.kill(),
     }
 
-    let mut run = Run::new(&disk);
+    let mut run = Run::new(&disk, segment_bytes);
     run.found_in(&mut model);
     if let Fate::Fails(.., mode) = fate {
         // What a restarted node found counts as acknowledged: it votes and answers by it.
         run.end();
         disk.power_fail(mode);
-        run = Run::new(&disk);
+        run = Run::new(&disk, segment_bytes);
         run.found_in(&mut model);
     }
     // And life goes on.
@@ -61,8 +62,13 @@ fn survives(script: &[Step], seed: u64, nth: u64, fate: Fate) -> bool {
     run.settle(&mut model);
     run.end();
     disk.power_fail(PowerFailure::DropAll);
-    Run::new(&disk).found_in(&mut model);
+    Run::new(&disk, segment_bytes).found_in(&mut model);
     true
+}
+
+/// A few entries, or several sectors with dozens.
+fn segment_bytes(seed: u64) -> u64 {
+    if seed >> 63 == 0 { 600 } else { 3000 }
 }
 
 fn at_every_operation(script: &[Step], seed: u64, fate: Fate) {
@@ -97,14 +103,15 @@ proptest! {
     #[test]
     fn a_log_without_failures_is_the_model(script in steps(), seed: u64) {
         let disk = SimDisk::new(seed);
+        let segment_bytes = segment_bytes(seed);
         let mut model = Model::default();
-        let mut run = Run::new(&disk);
+        let mut run = Run::new(&disk, segment_bytes);
         for _ in 0..3 {
             run.play(&script, &mut model);
             run.settle(&mut model);
             run.end();
             disk.kill();
-            run = Run::new(&disk);
+            run = Run::new(&disk, segment_bytes);
             run.found_in(&mut model);
         }
     }

@@ -104,11 +104,11 @@ pub struct Run {
 
 impl Run {
     /// Starts the node. Damage is never what a failing disk leaves.
-    pub fn new(disk: &SimDisk) -> Self {
+    pub fn new(disk: &SimDisk, segment_bytes: u64) -> Self {
         let hand = Hand::default();
         let entropy = Arc::new(SimEntropy::new(Random::new(disk.changes())));
         let world = World { disk: Arc::new(disk.clone()), lanes: Arc::new(hand.clone()), entropy, ..os::world() };
-        let options = Options { segment_bytes: 600, cache_bytes: 300, chunk_bytes: 400 };
+        let options = Options { segment_bytes, cache_bytes: 300, chunk_bytes: 400 };
         let fatal = Arc::new(Mutex::new(None));
         let told = fatal.clone();
         let log = Log::open(&world, Path::new("/raft"), options, move |why| {
