@@ -7,3 +7,5 @@ pub mod db;
 pub mod command;
 
 pub mod world;
+
+pub mod go;
