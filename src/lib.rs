@@ -1,5 +1,7 @@
 //! A distributed SQLite: rqlite's HTTP API on Raft, built to be simulated. See ARCHITECTURE.md.
 
+pub mod http;
+
 pub mod raft;
 
 pub mod db;
