@@ -1,0 +1,262 @@
+//! What a client's SQL may do, by allow list, and what a statement is: both are asked of SQLite while it prepares.
+//!
+//! A pragma, function or eponymous table whose answer belongs to one node, or that would outlive its request, is
+//! refused: `not authorized` (hazards H3, H11). While a statement runs, only SQLite itself prepares (VACUUM attaches,
+//! FTS5 reads its shadow tables), so only pragmas are looked at then: a pragma's table function prepares it so.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::Connection;
+
+/// Whose statements a connection runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Applies entries.
+    Writer,
+    /// Serves reads.
+    Reader,
+    /// Ours alone, to look at a file.
+    Internal,
+}
+
+/// What preparing a statement showed; bits of [`Seen`].
+pub mod seen {
+    pub const PRAGMA: u32 = 1;
+    /// `PRAGMA recursive_triggers`, which is reset after the request.
+    pub const RECURSIVE_TRIGGERS: u32 = 1 << 1;
+    /// `PRAGMA optimize`, which is replaced by our own form.
+    pub const OPTIMIZE: u32 = 1 << 2;
+    pub const INSERT: u32 = 1 << 3;
+    /// The schema may change: statements prepared before are stale.
+    pub const SCHEMA: u32 = 1 << 4;
+    /// Writes the planner's statistics directly.
+    pub const STATISTICS: u32 = 1 << 5;
+}
+
+/// Shared by a connection and its authorizer.
+pub(super) struct Authorizer {
+    role: Role,
+    /// Our own statements are not looked at.
+    internal: AtomicBool,
+    stepping: AtomicBool,
+    seen: AtomicU32,
+}
+
+impl Authorizer {
+    /// Installs the authorizer of a connection for `role`.
+    pub fn install(connection: &mut Connection, role: Role) -> rusqlite::Result<Arc<Self>> {
+        let authorizer = Arc::new(Self {
+            role,
+            internal: AtomicBool::new(false),
+            stepping: AtomicBool::new(false),
+            seen: AtomicU32::new(0),
+        });
+        let hook = authorizer.clone();
+        connection.authorizer(Some(move |context: AuthContext<'_>| {
+            if hook.allows(&context.action) { Authorization::Allow } else { Authorization::Deny }
+        }))?;
+        Ok(authorizer)
+    }
+
+    /// Runs our own statements.
+    pub fn internally<R>(&self, work: impl FnOnce() -> R) -> R {
+        let before = self.internal.swap(true, Ordering::Relaxed);
+        let result = work();
+        self.internal.store(before, Ordering::Relaxed);
+        result
+    }
+
+    /// Runs a statement that was prepared.
+    pub fn stepping<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.stepping.store(true, Ordering::Relaxed);
+        let result = work();
+        self.stepping.store(false, Ordering::Relaxed);
+        result
+    }
+
+    /// What was seen since the last call: [`seen`]'s bits.
+    pub fn take_seen(&self) -> u32 {
+        self.seen.swap(0, Ordering::Relaxed)
+    }
+
+    fn see(&self, bits: u32) {
+        self.seen.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    fn allows(&self, action: &AuthAction<'_>) -> bool {
+        if self.internal.load(Ordering::Relaxed) || self.role == Role::Internal {
+            return true;
+        }
+        let stepping = self.stepping.load(Ordering::Relaxed);
+        match *action {
+            AuthAction::Pragma { pragma_name, pragma_value } => {
+                self.see_pragma(pragma_name);
+                self.allows_pragma(pragma_name, pragma_value.is_some())
+            }
+            _ if stepping => true,
+            AuthAction::Attach { .. } | AuthAction::Detach { .. } => false,
+            AuthAction::CreateTempIndex { .. }
+            | AuthAction::CreateTempTable { .. }
+            | AuthAction::CreateTempTrigger { .. }
+            | AuthAction::CreateTempView { .. } => false,
+            AuthAction::Function { function_name } => is_function_allowed(function_name),
+            AuthAction::Read { table_name, .. } => self.allows_table(table_name),
+            AuthAction::Insert { table_name } => {
+                self.see(seen::INSERT | self.written(table_name));
+                true
+            }
+            AuthAction::Update { table_name, .. } | AuthAction::Delete { table_name } => {
+                self.see(self.written(table_name));
+                true
+            }
+            AuthAction::Select | AuthAction::Recursive | AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
+                true
+            }
+            // DDL, ANALYZE, REINDEX, and whatever a later SQLite adds.
+            _ => {
+                self.see(seen::SCHEMA);
+                true
+            }
+        }
+    }
+
+    fn written(&self, table: &str) -> u32 {
+        if table.starts_with("sqlite_stat") { seen::STATISTICS } else { 0 }
+    }
+
+    fn see_pragma(&self, name: &str) {
+        let more = match name.to_ascii_lowercase().as_str() {
+            "recursive_triggers" => seen::RECURSIVE_TRIGGERS,
+            "optimize" => seen::OPTIMIZE,
+            _ => 0,
+        };
+        self.see(seen::PRAGMA | more);
+    }
+
+    fn allows_pragma(&self, name: &str, has_value: bool) -> bool {
+        let rule = |list: &[(&str, Value)]| {
+            list.iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+                .is_some_and(|(_, value)| *value == Value::Any || !has_value)
+        };
+        rule(PRAGMAS) || (self.role == Role::Reader && rule(READER_PRAGMAS))
+            || (self.role == Role::Writer && rule(WRITER_PRAGMAS))
+    }
+
+    /// A pragma as a table function, and `dbstat`, are read under the name of a table.
+    fn allows_table(&self, name: &str) -> bool {
+        if self.role == Role::Writer && name.eq_ignore_ascii_case("dbstat") {
+            return false;
+        }
+        match name.get(..7) {
+            Some(prefix) if prefix.eq_ignore_ascii_case("pragma_") => {
+                let pragma = &name[7..];
+                // FTS5 reads it by itself while it runs; as a table it would put a node's counter into data.
+                let is_per_node = pragma.eq_ignore_ascii_case("data_version");
+                (!is_per_node && self.allows_pragma(pragma, false)) || !is_pragma(pragma)
+            }
+            _ => true,
+        }
+    }
+}
+
+/// With a value or an argument, or only without.
+#[derive(Clone, Copy, PartialEq)]
+enum Value {
+    Any,
+    No,
+}
+
+/// On writers and readers.
+const PRAGMAS: &[(&str, Value)] = &[
+    ("application_id", Value::Any),
+    // FTS3 and FTS5 ask for these by themselves.
+    ("data_version", Value::No),
+    ("foreign_key_check", Value::Any),
+    ("foreign_key_list", Value::Any),
+    ("foreign_keys", Value::No),
+    ("index_info", Value::Any),
+    ("index_list", Value::Any),
+    ("index_xinfo", Value::Any),
+    ("page_size", Value::No),
+    ("recursive_triggers", Value::No),
+    ("table_info", Value::Any),
+    ("table_list", Value::Any),
+    ("table_xinfo", Value::Any),
+    ("user_version", Value::Any),
+];
+
+const WRITER_PRAGMAS: &[(&str, Value)] = &[
+    ("defer_foreign_keys", Value::Any),
+    ("foreign_keys", Value::Any),
+    ("optimize", Value::Any),
+    ("recursive_triggers", Value::Any),
+];
+
+const READER_PRAGMAS: &[(&str, Value)] = &[
+    ("auto_vacuum", Value::No),
+    ("cache_size", Value::No),
+    ("collation_list", Value::No),
+    ("compile_options", Value::No),
+    ("database_list", Value::No),
+    ("encoding", Value::No),
+    ("freelist_count", Value::No),
+    ("function_list", Value::No),
+    ("integrity_check", Value::Any),
+    ("journal_mode", Value::No),
+    ("max_page_count", Value::No),
+    ("module_list", Value::No),
+    ("page_count", Value::No),
+    ("pragma_list", Value::No),
+    ("query_only", Value::No),
+    ("quick_check", Value::Any),
+    ("schema_version", Value::No),
+    ("secure_delete", Value::No),
+    ("synchronous", Value::No),
+    ("wal_autocheckpoint", Value::No),
+];
+
+/// Whether this SQLite has a pragma `name`: another table may be called `pragma_...`.
+fn is_pragma(name: &str) -> bool {
+    pragma_names().iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+fn pragma_names() -> &'static [String] {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let list = || -> rusqlite::Result<Vec<String>> {
+            let connection = Connection::open_in_memory()?;
+            let mut statement = connection.prepare("PRAGMA pragma_list")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        list().expect("SQLite lists its pragmas")
+    })
+}
+
+fn is_function_allowed(name: &str) -> bool {
+    FUNCTIONS.binary_search(&name.to_ascii_lowercase().as_str()).is_ok()
+}
+
+/// SQLite's functions whose answer depends on nothing but the database, the arguments and the entry. Left out:
+/// `load_extension`, `sqlite_log`, and `fts3_tokenizer`, which answers an address.
+const FUNCTIONS: &[&str] = include!("functions.in");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A new SQLite brings new functions: each must be allowed, or left out on purpose, before it is used.
+    #[test]
+    fn every_function_of_this_sqlite_is_classified() {
+        let connection = Connection::open_in_memory().unwrap();
+        let mut statement = connection.prepare("SELECT DISTINCT name FROM pragma_function_list").unwrap();
+        let names = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        let unknown: Vec<_> = names.map(Result::unwrap).filter(|name| !is_function_allowed(name)).collect();
+        let mut unknown: Vec<_> = unknown.iter().map(String::as_str).collect();
+        unknown.sort();
+        assert_eq!(unknown, ["fts3_tokenizer", "load_extension", "sqlite_log"]);
+        assert!(FUNCTIONS.is_sorted());
+    }
+}

@@ -1,0 +1,180 @@
+//! A connection to SQLite, configured the one way that the checkpoint protocol and determinism allow.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use hashlink::LruCache;
+use rusqlite::config::DbConfig;
+use rusqlite::ffi;
+use rusqlite::limits::Limit;
+use rusqlite::{OpenFlags, hooks};
+
+use super::authorizer::{Authorizer, Role};
+use super::budget::Budget;
+use super::statement::{Prepared, Statement};
+use super::{SqlError, determinism, entry};
+
+/// Part of the engine fingerprint: raised with every change of what applying an entry computes (functions,
+/// authorizer, limits, pragmas below).
+pub const RULES_VERSION: u32 = 1;
+
+/// Bytes of page cache of a connection.
+const CACHE_BYTES: i64 = 8 << 20;
+
+/// Statements kept prepared on a connection.
+const STATEMENTS_MAX: usize = 256;
+
+/// All of SQLite's limits, so that no build's default decides what is a result. ATTACHED serves VACUUM.
+const LIMITS: &[(Limit, i32)] = &[
+    (Limit::SQLITE_LIMIT_LENGTH, determinism::LENGTH_MAX as i32),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 1_000_000_000),
+    (Limit::SQLITE_LIMIT_COLUMN, 2_000),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 1_000),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 500),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 250_000_000),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 1_000),
+    (Limit::SQLITE_LIMIT_ATTACHED, 10),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50_000),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 32_766),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 1_000),
+    (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+];
+
+/// A statement kept prepared, and what the authorizer saw of it.
+pub(super) struct Cached {
+    pub statement: Statement,
+    pub seen: u32,
+}
+
+/// A connection and its prepared statements, which are dropped first.
+pub struct Connection {
+    pub(super) statements: LruCache<String, Cached>,
+    pub(super) raw: rusqlite::Connection,
+    pub(super) authorizer: Arc<Authorizer>,
+    pub(super) budget: Arc<Budget>,
+    /// `sqlite3_total_changes64` at the start of the request.
+    pub(super) total_before: Arc<AtomicI64>,
+}
+
+impl Connection {
+    /// Opens the file at `path` through the VFS `vfs`. A writer creates what doesn't exist and sets WAL mode;
+    /// a reader is read-only.
+    pub fn open(path: &Path, vfs: &str, role: Role) -> Result<Self, SqlError> {
+        let flags = match role {
+            Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            Role::Internal => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        // FTS5 draws a header for its locale blobs when a connection opens: the same one everywhere (hazard H8).
+        let mut raw = entry::scope(0, b"connection", || {
+            rusqlite::Connection::open_with_flags_and_vfs(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX, vfs)
+        })?;
+        // Only the protocol in `checkpoint` may write the main file (hazard H3).
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // The bundled build defaults to on; the record decides.
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+        // Ours never waits in SQLite: other processes are locked out, and the simulation must not block.
+        raw.busy_timeout(std::time::Duration::ZERO)?;
+        for &(limit, value) in LIMITS {
+            raw.set_limit(limit, value)?;
+        }
+        let set = |pragma: &str| raw.query_row(&format!("PRAGMA {pragma}"), [], |_| Ok(())).or_else(ignore_no_rows);
+        set(&format!("cache_size={}", -CACHE_BYTES / 1024))?;
+        set("wal_autocheckpoint=0")?;
+        if role == Role::Writer {
+            let mode: String = raw.query_row("PRAGMA journal_mode=wal", [], |row| row.get(0))?;
+            if mode != "wal" {
+                return Err(SqlError { code: ffi::SQLITE_ERROR, message: format!("journal mode is {mode}") });
+            }
+            set("synchronous=OFF")?;
+            // Two nodes' files are then equal to the byte but for the change counters (storage-findings §8).
+            set("secure_delete=ON")?;
+        }
+        let total_before = Arc::new(AtomicI64::new(0));
+        if role == Role::Writer {
+            determinism::install(&raw, &total_before)?;
+        }
+        let authorizer = Authorizer::install(&mut raw, role)?;
+        let budget = Budget::install(&mut raw)?;
+        Ok(Self { statements: LruCache::new(STATEMENTS_MAX), raw, authorizer, budget, total_before })
+    }
+
+    /// The handle, for calls that rusqlite doesn't have.
+    pub(super) fn handle(&self) -> *mut ffi::sqlite3 {
+        // SAFETY: used only while `self` is borrowed, on the lane that owns it.
+        unsafe { self.raw.handle() }
+    }
+
+    /// Runs our own statement, whatever the authorizer thinks, and returns its first row's columns as integers.
+    pub(super) fn pragma(&self, pragma: &str) -> Result<Vec<i64>, SqlError> {
+        self.authorizer.internally(|| {
+            let mut statement = self.raw.prepare(&format!("PRAGMA {pragma}"))?;
+            let columns = statement.column_count();
+            let mut rows = statement.raw_query();
+            let mut answer = Vec::new();
+            if let Some(row) = rows.next()? {
+                for n in 0..columns {
+                    answer.push(row.get::<_, Option<i64>>(n).unwrap_or_default().unwrap_or_default());
+                }
+            }
+            Ok(answer)
+        })
+    }
+
+    /// Whether foreign keys are enforced.
+    pub fn foreign_keys(&self) -> Result<bool, SqlError> {
+        Ok(self.raw.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY)?)
+    }
+
+    /// Sets whether foreign keys are enforced.
+    pub fn set_foreign_keys(&self, on: bool) -> Result<(), SqlError> {
+        self.raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, on)?;
+        Ok(())
+    }
+
+    /// Prepares the first statement of `sql`; what the authorizer saw comes with it.
+    pub(super) fn prepare(&self, sql: &str, flags: u32) -> Result<(Prepared, u32), SqlError> {
+        self.authorizer.take_seen();
+        // SAFETY: the connection is open. Statements are dropped before it: the cache by the order of the fields,
+        // others by their owners (see `Cursor`).
+        let prepared = unsafe { Statement::prepare(self.handle(), sql, flags) };
+        Ok((prepared?, self.authorizer.take_seen()))
+    }
+
+    /// Marks the start of a request: `changes()` and the like count from here.
+    pub(super) fn begin_request(&self) {
+        // SAFETY: the connection is open.
+        unsafe {
+            ffi::sqlite3_set_last_insert_rowid(self.handle(), 0);
+            self.total_before.store(ffi::sqlite3_total_changes64(self.handle()), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether no transaction is open.
+    pub fn is_autocommit(&self) -> bool {
+        self.raw.is_autocommit()
+    }
+
+    /// For a look at the content from outside; see [`crate::world::Chaos::applied`].
+    pub fn raw(&self) -> &rusqlite::Connection {
+        &self.raw
+    }
+
+    /// Like [`Connection::raw`], with the authorizer out of the way.
+    pub fn look<R>(&self, look: impl FnOnce(&rusqlite::Connection) -> R) -> R {
+        self.authorizer.internally(|| look(&self.raw))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.statements.clear();
+        // The hooks hold what the connection shares with them.
+        let _ = self.raw.authorizer(None::<fn(hooks::AuthContext<'_>) -> hooks::Authorization>);
+    }
+}
+
+fn ignore_no_rows(error: rusqlite::Error) -> rusqlite::Result<()> {
+    if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
+}

@@ -1,0 +1,361 @@
+//! Applying a request of statements on the writer.
+//!
+//! Each request runs exactly as its client asked: one transaction, or statement by statement. Whether a statement
+//! reads, writes or returns rows is asked of SQLite. A request leaves the connection as it found it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rusqlite::ffi;
+use tokio::time::Instant;
+
+use super::authorizer::seen;
+use super::budget::STATEMENT_STEPS;
+use super::connection::{Cached, Connection};
+use super::statement::Statement;
+use super::value::{StatementResult, Value, ValueRef};
+use super::{SqlError, fault};
+use crate::command::{Execute, Limits, Parameter};
+
+/// Bytes of RETURNING rows that one statement may give: beyond, it fails on every node.
+const RETURNING_BYTES_MAX: usize = 64 << 20;
+
+/// SQLite's largest database, in pages.
+const PAGES_MAX: u32 = 4_294_967_294;
+
+/// What a client's `PRAGMA optimize` becomes: the choice of tables must not depend on what this connection
+/// happened to plan before (hazard H10).
+const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
+
+/// What a request answers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Executed {
+    pub results: Vec<StatementResult>,
+    /// An error of the request as a whole.
+    pub error: Option<String>,
+}
+
+/// This node can't go on applying: a call below SQLite failed, or another program holds the database.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub String);
+
+/// How one statement ended, if not well.
+enum Failure {
+    /// Equal on every node.
+    Result(String),
+    Fault(Fault),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Failure::Fault(fault)
+    }
+}
+
+/// The writer: a connection, and what the reference's JSON shows of its past.
+pub struct Writer {
+    pub(super) connection: Connection,
+    /// The reference reads `sqlite3_last_insert_rowid` whether or not the statement inserted. Ours starts at 0 with
+    /// each request for SQL's sake, so the JSON's value is kept here.
+    last_insert_id: i64,
+    max_page_count: u32,
+}
+
+impl Writer {
+    /// Wraps a connection opened as a writer.
+    pub fn new(connection: Connection) -> Self {
+        Self { connection, last_insert_id: 0, max_page_count: 0 }
+    }
+
+    /// The connection, to be read only.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Sets whether foreign keys are enforced; no transaction is open.
+    pub fn set_foreign_keys(&self, on: bool) -> Result<(), Fault> {
+        self.connection.set_foreign_keys(on).map_err(|error| Fault(error.to_string()))
+    }
+
+    /// Runs a request within `limits`. `wants_rows`: somebody waits for RETURNING rows; without, they are counted
+    /// but not built.
+    pub fn execute(&mut self, request: &Execute, limits: &Limits, wants_rows: bool) -> Result<Executed, Fault> {
+        assert!(self.connection.is_autocommit(), "the request before left a transaction open");
+        fault::clear();
+        self.limit_pages(limits.max_page_count)?;
+        self.connection.begin_request();
+        self.connection.budget.begin_request(limits.request_steps);
+        let mut run = Run { writer: self, limits, wants_rows, seen: 0, executed: Executed::default() };
+        if request.transaction { run.transaction(request) } else { run.statements(request) }?;
+        let Run { seen, mut executed, .. } = run;
+
+        if !self.connection.is_autocommit() {
+            self.internal("ROLLBACK")?;
+            executed.error.get_or_insert("transaction still open at the end of the request: rolled back".into());
+        }
+        if seen & seen::RECURSIVE_TRIGGERS != 0 {
+            self.internal("PRAGMA recursive_triggers=0")?;
+        }
+        if seen & seen::STATISTICS != 0 {
+            // The planner reads the statistics when the schema is loaded: now, on every node (hazard H10).
+            self.internal("ANALYZE sqlite_schema")?;
+        }
+        if seen & (seen::SCHEMA | seen::STATISTICS | seen::OPTIMIZE) != 0 {
+            self.connection.statements.clear();
+        }
+        Ok(executed)
+    }
+
+    fn limit_pages(&mut self, max_page_count: u32) -> Result<(), Fault> {
+        let wanted = if max_page_count == 0 { PAGES_MAX } else { max_page_count };
+        if self.max_page_count != wanted {
+            self.connection
+                .pragma(&format!("max_page_count={wanted}"))
+                .map_err(|error| node_fault(&error))?;
+            self.max_page_count = wanted;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement of ours, which has no reason to fail but this node.
+    fn internal(&mut self, sql: &str) -> Result<(), Fault> {
+        let connection = &self.connection;
+        let done = connection.authorizer.internally(|| connection.raw.execute_batch(sql));
+        done.map_err(|error| node_fault(&SqlError::from(error)))
+    }
+
+    /// Takes `sql` from the prepared ones; otherwise prepares its first statement. Returns the tail's offset too.
+    fn take_prepared(&mut self, sql: &str) -> Result<(Option<Cached>, usize), Failure> {
+        if let Some(cached) = self.connection.statements.remove(sql) {
+            return Ok((Some(cached), sql.len()));
+        }
+        let (prepared, seen) =
+            self.connection.prepare(sql, ffi::SQLITE_PREPARE_PERSISTENT).map_err(|error| classify(&error))?;
+        let statement = prepared.statement.map(|statement| Cached { statement, seen });
+        Ok((statement, prepared.tail))
+    }
+}
+
+/// One request on its way.
+struct Run<'a> {
+    writer: &'a mut Writer,
+    limits: &'a Limits,
+    wants_rows: bool,
+    seen: u32,
+    executed: Executed,
+}
+
+impl Run<'_> {
+    fn statements(&mut self, request: &Execute) -> Result<(), Fault> {
+        for statement in &request.statements {
+            if !statement.sql.is_empty() {
+                let result = self.statement(&statement.sql, &statement.parameters)?;
+                self.executed.results.push(result.unwrap_or_else(StatementResult::Error));
+            }
+        }
+        Ok(())
+    }
+
+    /// BEGIN, the statements until one fails, COMMIT.
+    fn transaction(&mut self, request: &Execute) -> Result<(), Fault> {
+        self.writer.internal("BEGIN")?;
+        for statement in &request.statements {
+            if statement.sql.is_empty() {
+                continue;
+            }
+            match self.statement(&statement.sql, &statement.parameters)? {
+                Ok(result) => self.executed.results.push(result),
+                Err(text) => {
+                    self.executed.results.push(StatementResult::Error(text));
+                    if !self.writer.connection.is_autocommit() {
+                        self.writer.internal("ROLLBACK")?;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        let connection = &self.writer.connection;
+        let committed = connection.authorizer.internally(|| connection.raw.execute_batch("COMMIT"));
+        if let Err(error) = committed {
+            match classify(&SqlError::from(error)) {
+                Failure::Fault(fault) => return Err(fault),
+                Failure::Result(text) => {
+                    self.executed = Executed { results: Vec::new(), error: Some(text) };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs all statements of one text; the inner error is a text for the client.
+    fn statement(&mut self, text: &str, parameters: &[Parameter]) -> Result<Result<StatementResult, String>, Fault> {
+        let began = Instant::now();
+        let (mut rest, mut start) = (text, 0);
+        let mut result = loop {
+            match self.piece(rest, parameters, start, text) {
+                Ok(piece) => {
+                    start += piece.parameters;
+                    rest = rest[piece.tail..].trim_start();
+                    if rest.is_empty() {
+                        break piece.result;
+                    }
+                }
+                Err(Failure::Result(text)) => return Ok(Err(text)),
+                Err(Failure::Fault(fault)) => return Err(fault),
+            }
+        };
+        match &mut result {
+            StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => *elapsed = began.elapsed(),
+            StatementResult::Error(_) => {}
+        }
+        Ok(Ok(result))
+    }
+
+    /// Runs the first statement of `sql`, which is `text` or what is left of it.
+    fn piece(&mut self, sql: &str, parameters: &[Parameter], start: usize, text: &str) -> Result<Piece, Failure> {
+        if self.writer.connection.budget.is_expired() {
+            return Err(Failure::Result("execute timeout".into()));
+        }
+        let (cached, tail) = self.writer.take_prepared(sql)?;
+        let Some(mut cached) = cached else {
+            let result = StatementResult::Write { last_insert_id: 0, rows_affected: 0, elapsed: Duration::ZERO };
+            return Ok(Piece { result, parameters: 0, tail });
+        };
+        if cached.seen & seen::OPTIMIZE != 0 {
+            let (prepared, _) = self.writer.connection.prepare(OPTIMIZE, 0).map_err(|error| classify(&error))?;
+            cached.statement = prepared.statement.expect("our own text is a statement");
+        }
+        self.seen |= cached.seen;
+        let wanted = cached.statement.parameter_count();
+        // Quirk: without any argument the reference doesn't check, and binds NULLs, unless there is a db_timeout.
+        let unchecked = parameters.is_empty() && self.limits.request_steps == 0;
+        if parameters.len().saturating_sub(start) < wanted && !unchecked {
+            let got = parameters.len();
+            return Err(Failure::Result(format!("not enough args to execute query: want {wanted} got {got}")));
+        }
+        check_names(parameters).map_err(Failure::Result)?;
+        cached.statement.bind(parameters, start).map_err(|error| classify(&error))?;
+
+        let run = self.run(&mut cached);
+        let ended = cached.statement.reset();
+        let result = match (run, ended) {
+            (Ok(result), Ok(())) => result,
+            (Ok(_), Err(error)) | (Err(error), _) => return Err(self.failure(&error)),
+        };
+        // Only what is one statement, and the same the next time, is worth keeping.
+        if sql.len() == text.len() && sql[tail..].trim_start().is_empty() && cached.seen & !seen::INSERT == 0 {
+            self.writer.connection.statements.insert(sql.into(), cached);
+        }
+        Ok(Piece { result, parameters: wanted, tail })
+    }
+
+    fn run(&mut self, cached: &mut Cached) -> Result<StatementResult, SqlError> {
+        let connection = &self.writer.connection;
+        let statement = &mut cached.statement;
+        statement.restart_step_count();
+        let steps = if self.limits.statement_steps == 0 { STATEMENT_STEPS } else { self.limits.statement_steps };
+        let (address, wants_rows) = (statement.address(), self.wants_rows);
+        let returns_rows = statement.column_count() > 0
+            && !statement.is_readonly()
+            && !statement.is_explain()
+            && cached.seen & seen::PRAGMA == 0;
+        let rows = connection.authorizer.stepping(|| {
+            connection.budget.charge(address, steps, || {
+                if returns_rows {
+                    return collect(statement, wants_rows, connection.handle()).map(Some);
+                }
+                // As the reference: one step. A SELECT runs to its first row, which is dropped.
+                statement.step().map(|_| None)
+            })
+        })?;
+        // SAFETY: the connection is open.
+        let (rowid, changes, total) = unsafe {
+            let db = connection.handle();
+            (ffi::sqlite3_last_insert_rowid(db), ffi::sqlite3_changes64(db), ffi::sqlite3_total_changes64(db))
+        };
+        let inserted = cached.seen & seen::INSERT != 0 && total > connection.total_before.load(Ordering::Relaxed);
+        if rowid != 0 || inserted {
+            self.writer.last_insert_id = rowid;
+        }
+        Ok(match rows {
+            Some(rows) => StatementResult::Rows { columns: statement.columns(), rows, elapsed: Duration::ZERO },
+            None => StatementResult::Write {
+                last_insert_id: self.writer.last_insert_id,
+                rows_affected: changes,
+                elapsed: Duration::ZERO,
+            },
+        })
+    }
+
+    fn failure(&self, error: &SqlError) -> Failure {
+        if error.primary() == ffi::SQLITE_INTERRUPT {
+            return Failure::Result(if self.writer.connection.budget.is_expired() {
+                "execute timeout".into()
+            } else {
+                format!("RETURNING gives more than {RETURNING_BYTES_MAX} bytes")
+            });
+        }
+        classify(error)
+    }
+}
+
+struct Piece {
+    result: StatementResult,
+    /// Bound from the argument list.
+    parameters: usize,
+    tail: usize,
+}
+
+/// The rows of a RETURNING clause. They count against the bound whether or not they are built: it is a result.
+fn collect(statement: &mut Statement, build: bool, db: *mut ffi::sqlite3) -> Result<Vec<Vec<Value>>, SqlError> {
+    let columns = statement.column_count();
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while statement.step()? {
+        for n in 0..columns {
+            bytes += match statement.value(n) {
+                ValueRef::Text(text) | ValueRef::Blob(text) => text.len() + 16,
+                _ => 16,
+            };
+        }
+        if bytes > RETURNING_BYTES_MAX {
+            // SAFETY: the connection is open. The next step fails and rolls the statement back.
+            unsafe { ffi::sqlite3_interrupt(db) };
+        } else if build {
+            rows.push((0..columns).map(|n| statement.value(n).into()).collect());
+        }
+    }
+    Ok(rows)
+}
+
+/// Names carry no prefix and begin with a letter.
+///
+/// Source: Go's `database/sql` `validateNamedValueName`; http-data.md §4.4.
+pub(super) fn check_names(parameters: &[Parameter]) -> Result<(), String> {
+    for parameter in parameters.iter().filter(|parameter| !parameter.name.is_empty()) {
+        if !parameter.name.starts_with(char::is_alphabetic) {
+            return Err(format!("name {:?} does not begin with a letter", parameter.name));
+        }
+    }
+    Ok(())
+}
+
+/// Tells a result, equal on every node, from a fault of this one (hazard H5).
+fn classify(error: &SqlError) -> Failure {
+    if let Some(recorded) = fault::take() {
+        return Failure::Fault(Fault(format!("{recorded} ({error})")));
+    }
+    match error.primary() {
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_READONLY | ffi::SQLITE_PROTOCOL => {
+            Failure::Fault(node_fault(error))
+        }
+        _ => Failure::Result(error.message.clone()),
+    }
+}
+
+fn node_fault(error: &SqlError) -> Fault {
+    match fault::take() {
+        Some(recorded) => Fault(format!("{recorded} ({error})")),
+        None => Fault(error.to_string()),
+    }
+}

@@ -1,0 +1,170 @@
+//! Reading on a reader connection, piece by piece.
+//!
+//! A [`Cursor`] runs a request's statements and writes their rows into a [`RowSink`]; it pauses when the sink has
+//! enough, so that a slow client costs one chunk of memory. It owns its connection until it is finished: the pause
+//! may be long, and the connection holds a read transaction.
+
+use rusqlite::ffi;
+use tokio::time::Instant;
+
+use super::SqlError;
+use super::connection::Connection;
+use super::execute::check_names;
+use super::statement::Statement;
+use super::value::RowSink;
+use crate::command::{self, Parameter};
+
+/// What a read may do and how long it may take.
+#[derive(Clone, Debug, Default)]
+pub struct QueryOptions {
+    /// All statements see one state.
+    pub transaction: bool,
+    /// `db_timeout`, as a moment.
+    pub deadline: Option<Instant>,
+    /// What `PRAGMA foreign_keys` answers: the replicated state.
+    pub foreign_keys: bool,
+}
+
+/// Where a cursor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The sink has enough; call again.
+    Paused,
+    Finished,
+}
+
+/// A request's reads on their way.
+pub struct Cursor {
+    /// Dropped before the connection.
+    current: Option<Running>,
+    connection: Connection,
+    statements: std::vec::IntoIter<command::Statement>,
+    options: QueryOptions,
+    began: bool,
+}
+
+struct Running {
+    statement: Statement,
+    began: Instant,
+}
+
+impl Cursor {
+    /// Prepares to run `statements` on `connection`.
+    pub fn new(connection: Connection, statements: Vec<command::Statement>, options: QueryOptions) -> Self {
+        Self { current: None, connection, statements: statements.into_iter(), options, began: false }
+    }
+
+    /// Runs on until the sink holds `enough` bytes or all is done.
+    pub fn advance(&mut self, sink: &mut dyn RowSink, enough: usize) -> Progress {
+        if !self.began {
+            self.begin();
+        }
+        while sink.buffered() < enough {
+            if let Some(running) = &mut self.current {
+                if !step(&self.connection, running, sink) {
+                    self.current = None;
+                }
+                continue;
+            }
+            let Some(statement) = self.statements.next() else {
+                return Progress::Finished;
+            };
+            if !statement.sql.is_empty() {
+                self.start(&statement, sink);
+            }
+        }
+        Progress::Paused
+    }
+
+    /// Gives the connection back, ready for the next request.
+    pub fn into_connection(mut self) -> Result<Connection, SqlError> {
+        self.current = None;
+        self.connection.budget.set_deadline(None);
+        if !self.connection.is_autocommit() {
+            self.connection.authorizer.internally(|| self.connection.raw.execute_batch("ROLLBACK"))?;
+        }
+        Ok(self.connection)
+    }
+
+    fn begin(&mut self) {
+        self.began = true;
+        self.connection.budget.set_deadline(self.options.deadline);
+        // A flag of the connection: it can't fail.
+        let _ = self.connection.set_foreign_keys(self.options.foreign_keys);
+        if self.options.transaction {
+            // Deferred: the state is taken with the first read. It can't fail in autocommit.
+            let _ = self.connection.authorizer.internally(|| self.connection.raw.execute_batch("BEGIN"));
+        }
+    }
+
+    fn start(&mut self, statement: &command::Statement, sink: &mut dyn RowSink) {
+        let began = Instant::now();
+        if self.connection.budget.is_expired() {
+            sink.error("query timeout");
+            return;
+        }
+        match last_piece(&self.connection, &statement.sql, &statement.parameters) {
+            Ok(Some(statement)) => {
+                sink.begin(&statement.columns());
+                self.current = Some(Running { statement, began });
+            }
+            Ok(None) => {
+                sink.begin(&Default::default());
+                sink.end(began.elapsed());
+            }
+            Err(text) => sink.error(&text),
+        }
+    }
+}
+
+/// Runs to the next row; false when the statement is done, well or not.
+fn step(connection: &Connection, running: &mut Running, sink: &mut dyn RowSink) -> bool {
+    let statement = &mut running.statement;
+    let stepped = connection
+        .authorizer
+        .stepping(|| connection.budget.charge(statement.address(), 0, || statement.step()));
+    match stepped {
+        Ok(true) => {
+            let row: Vec<_> = (0..statement.column_count()).map(|n| statement.value(n)).collect();
+            match sink.row(&row) {
+                Ok(()) => return true,
+                Err(text) => sink.error(&text),
+            }
+        }
+        Ok(false) => sink.end(running.began.elapsed()),
+        Err(error) => sink.error(&text(connection, &error)),
+    }
+    false
+}
+
+/// Prepares and binds every statement of `sql`; as the reference, only the last one is run. `None`: it is empty.
+fn last_piece(connection: &Connection, sql: &str, parameters: &[Parameter]) -> Result<Option<Statement>, String> {
+    check_names(parameters)?;
+    let (mut rest, mut start) = (sql, 0);
+    loop {
+        let (prepared, _) = connection.prepare(rest, 0).map_err(|error| text(connection, &error))?;
+        let mut statement = prepared.statement;
+        if let Some(statement) = &mut statement {
+            let wanted = statement.parameter_count();
+            let left = parameters.len().saturating_sub(start);
+            if left < wanted {
+                return Err(format!("not enough args to execute query: want {wanted} got {left}"));
+            }
+            statement.bind(parameters, start).map_err(|error| text(connection, &error))?;
+            start += wanted;
+        }
+        rest = rest[prepared.tail..].trim_start();
+        if rest.is_empty() {
+            return Ok(statement);
+        }
+    }
+}
+
+/// The client's text for an error of a read.
+fn text(connection: &Connection, error: &SqlError) -> String {
+    match error.primary() {
+        ffi::SQLITE_READONLY => "attempt to change database via query operation".into(),
+        ffi::SQLITE_INTERRUPT if connection.budget.is_expired() => "query timeout".into(),
+        _ => error.message.clone(),
+    }
+}
