@@ -22,7 +22,8 @@ pub async fn serve(mut listener: Box<dyn Listener>, router: Router) -> io::Error
         let service = TowerToHyperService::new(router.clone());
         spawn(async move {
             let mut server = hyper::server::conn::http1::Builder::new();
-            server.timer(TokioTimer::new()).max_buf_size(HEADERS_MAX);
+            // Title case: as the reference writes names, for clients that compare them so.
+            server.timer(TokioTimer::new()).max_buf_size(HEADERS_MAX).title_case_headers(true);
             if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
                 tracing::debug!(%error, "HTTP connection ended");
             }

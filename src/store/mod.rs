@@ -211,10 +211,10 @@ fn write_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Er
 
 /// A log whose beginning is purged needs the database that the purged part became.
 fn check_belong_together(log: &Log, machine: &Machine, directory: &Path) -> Result<(), Error> {
-    let applied = machine.applied().last_applied.map_or(0, |id| id.index);
+    let next = machine.applied().last_applied.map_or(0, |id| id.index + 1);
     match log.stats().first {
-        Some(first) if first > applied + 1 => Err(Error::Incomplete {
-            what: format!("{}: the log begins at {first}, the database ends at {applied}", directory.display()),
+        Some(first) if first > next => Err(Error::Incomplete {
+            what: format!("{}: the log begins at {first}, but the database ends before {next}", directory.display()),
         }),
         _ => Ok(()),
     }
