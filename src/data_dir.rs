@@ -8,11 +8,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::world::World;
 use crate::world::disk::{read_small, replace_small};
+use crate::world::{Disk, Open, World};
 
 /// Raised when an older binary couldn't read the directory any more.
 const FORMAT: u64 = 1;
+
+/// Bytes of the file `reserve`: given up by a start that finds the disk full, so that the vote, db.state and the first
+/// entries of a term can be written.
+const RESERVE: u64 = 8 << 20;
+
+/// With less free than this, writes are refused: two segments of the log, and as much again for what is on its way.
+pub const FREE_MIN: u64 = 32 << 20;
 
 /// What a data directory of the reference has.
 const RQLITE_FILES: &[&str] = &["raft.db", "wsnapshots", "rsnapshots", "snapshots"];
@@ -82,7 +89,19 @@ impl DataDir {
             let node = json!({"format": FORMAT, "node_id": node_id}).to_string();
             replace_small(disk, &path.join("node.json"), node.as_bytes()).map_err(io(path))?;
         }
+        reserve(disk, path).map_err(io(&path.join("reserve")))?;
         Ok(Self { _lock: lock, is_preexisting })
+    }
+}
+
+/// Keeps space back while there is enough of it, and gives it up when there isn't.
+fn reserve(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let file = path.join("reserve");
+    let is_there = disk.exists(&file)?;
+    match disk.free_space(path)? >= FREE_MIN {
+        true if !is_there => disk.open(&file, Open::Create)?.allocate(RESERVE),
+        false if is_there => disk.remove(&file),
+        _ => Ok(()),
     }
 }
 

@@ -84,6 +84,7 @@ impl From<store::Error> for Failure {
             E::LeadershipLost => Failure::LeadershipLost,
             E::TooBusy => Failure::TooBusy,
             E::DisallowedPragma => Failure::DisallowedPragma,
+            E::DiskLow => Failure::DiskLow,
             E::LoadInProgress => Failure::BackupBehindLoad,
             E::LoadAlreadyInProgress => Failure::LoadInProgress,
             E::InvalidData(why) => Failure::InvalidSqlite(why),

@@ -18,6 +18,9 @@ pub enum Error {
     TooBusy,
     #[error("disallowed pragma")]
     DisallowedPragma,
+    /// Refused before the disk is full, so that what must be written still can be.
+    #[error("insufficient disk space")]
+    DiskLow,
     #[error("load in progress")]
     LoadInProgress,
     #[error("load already in progress")]

@@ -18,7 +18,7 @@ impl Store {
     pub async fn execute(&self, request: Execute, db_timeout: Option<Duration>) -> Result<(Executed, u64), Error> {
         check_pragmas(&request.statements)?;
         let request_steps = db_timeout.map_or(0, |timeout| (timeout.as_millis() as u64).max(1) * STEPS_PER_MS);
-        let max_page_count = self.free_space.max_page_count();
+        let max_page_count = self.free_space.max_page_count()?;
         let limits = Limits { request_steps, statement_steps: STATEMENT_STEPS, max_page_count };
         let proposed = self.propose(Kind::Execute(request), limits).await?;
         match proposed.response {

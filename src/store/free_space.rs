@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Error;
+use crate::data_dir::FREE_MIN;
 use crate::db::database::Paths;
 use crate::world::World;
 
@@ -21,7 +23,7 @@ const PAGE_SIZE: u64 = 4096;
 pub struct FreeSpace {
     world: World,
     paths: Paths,
-    seen: Mutex<Option<(Instant, u32)>>,
+    seen: Mutex<Option<(Instant, Option<u32>)>>,
 }
 
 impl FreeSpace {
@@ -37,26 +39,34 @@ impl FreeSpace {
 
     /// Pages that the database may have: what is there, and half of what is free, since a page is written to the WAL
     /// before it gets to the main file. 0 (no limit) if the disk can't tell.
-    pub fn max_page_count(&self) -> u32 {
+    ///
+    /// Errors: [`Error::DiskLow`]: no write is accepted any more.
+    pub fn max_page_count(&self) -> Result<u32, Error> {
         let mut seen = self.seen.lock().expect("no panic holds this lock");
-        match *seen {
+        let pages = match *seen {
             Some((at, pages)) if at.elapsed() < MAX_AGE => pages,
             _ => {
-                let pages = self.measure().unwrap_or(0);
+                let pages = self.measure().unwrap_or(Some(0));
                 *seen = Some((Instant::now(), pages));
                 pages
             }
-        }
+        };
+        pages.ok_or(Error::DiskLow)
     }
 
-    fn measure(&self) -> std::io::Result<u32> {
+    /// `None`: too little is free.
+    fn measure(&self) -> std::io::Result<Option<u32>> {
+        let free = self.bytes()?;
+        if free < FREE_MIN {
+            return Ok(None);
+        }
         let disk = &self.world.disk;
         let directory = self.paths.directory();
         let mut used = 0;
         for name in disk.list(&directory)? {
             used += disk.stat(&directory.join(name)).map_or(0, |stat| stat.size);
         }
-        let pages = (used + self.bytes()? / 2) / PAGE_SIZE / STEP * STEP;
-        Ok(pages.clamp(STEP, u32::MAX as u64 - 1) as u32)
+        let pages = (used + free / 2) / PAGE_SIZE / STEP * STEP;
+        Ok(Some(pages.clamp(STEP, u32::MAX as u64 - 1) as u32))
     }
 }

@@ -37,7 +37,7 @@ use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
 use crate::raft::network::NoPeers;
 use crate::raft::state_machine::{OnFatal, StateMachine};
-use crate::raft::types::{Node, NodeId, Payload, TypeConfig};
+use crate::raft::types::{LogId, Node, NodeId, Payload, TypeConfig};
 use crate::world::{Lane, World};
 use free_space::FreeSpace;
 
@@ -66,6 +66,8 @@ pub struct Store {
     options: Arc<Options>,
     raft: Raft,
     log: Log,
+    /// What was committed before this start: no read is answered before it is applied again (hazard H22).
+    ready_at: Option<LogId>,
     machine: Lane<Machine>,
     readers: Readers,
     free_space: Arc<FreeSpace>,
@@ -118,6 +120,7 @@ impl Store {
             paths,
             options: Arc::new(options),
             raft,
+            ready_at: log.saved_committed(),
             log,
             machine,
             readers,
@@ -161,8 +164,7 @@ impl Store {
 
     /// Whether reads may be answered: what was committed before a restart is applied again (hazard H22).
     pub fn is_ready(&self) -> bool {
-        let applied = self.raft.metrics().borrow_watched().last_applied;
-        applied >= self.log.saved_committed()
+        self.raft.metrics().borrow_watched().last_applied >= self.ready_at
     }
 
     /// Whether this node leads.
