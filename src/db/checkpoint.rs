@@ -156,12 +156,8 @@ impl Database {
         let main_file = MainFile::of(&self.writer.connection)
             .identity(self.disk(), &self.main_path())
             .map_err(|error| io_fault("checkpoint", &error))?;
-        let state = State {
-            applied: applied.into(),
-            main_file: Some(main_file),
-            checkpointing: None,
-            ..self.state.clone()
-        };
+        let state =
+            State { applied: applied.into(), main_file: Some(main_file), checkpointing: None, ..self.state.clone() };
         self.write_state(state)
     }
 

@@ -7,11 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use super::execute::Fault;
 use super::authorizer::Role;
 use super::check::quick_check;
 use super::checkpoint::checkpoint;
 use super::connection::Connection;
+pub use super::execute::Fault;
 use super::execute::Writer;
 use super::lease::{Lease, Leases};
 use super::main_file::{self, MainFile};
@@ -107,8 +107,14 @@ impl Database {
         let sql = |error| OpenError::Sql { path: main.clone(), error };
         let connection = Connection::open(&main, disk.sqlite_vfs(), Role::Writer).map_err(sql)?;
         let writer = Writer::new(connection);
-        let mut database =
-            Self { world: world.clone(), paths: paths.clone(), writer, state, leases: Leases::default(), background: false };
+        let mut database = Self {
+            world: world.clone(),
+            paths: paths.clone(),
+            writer,
+            state,
+            leases: Leases::default(),
+            background: false,
+        };
         database.complete(is_new).map_err(|fault| OpenError::Damaged { path: main, why: fault.0 })?;
         Ok(database)
     }

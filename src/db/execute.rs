@@ -112,9 +112,7 @@ impl Writer {
     fn limit_pages(&mut self, max_page_count: u32) -> Result<(), Fault> {
         let wanted = if max_page_count == 0 { PAGES_MAX } else { max_page_count };
         if self.max_page_count != wanted {
-            self.connection
-                .pragma(&format!("max_page_count={wanted}"))
-                .map_err(|error| node_fault(&error))?;
+            self.connection.pragma(&format!("max_page_count={wanted}")).map_err(|error| node_fault(&error))?;
             self.max_page_count = wanted;
         }
         Ok(())
@@ -208,7 +206,9 @@ impl Run<'_> {
             }
         };
         match &mut result {
-            StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => *elapsed = began.elapsed(),
+            StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => {
+                *elapsed = began.elapsed()
+            }
             StatementResult::Error(_) => {}
         }
         Ok(Ok(result))

@@ -58,6 +58,13 @@ pub enum Checkpoint {
     LoadOpen,
 }
 
+/// The main file under a lease: the state at `index`.
+pub struct Leased {
+    pub lease: Arc<Lease>,
+    /// `None`: nothing was applied.
+    pub index: Option<u64>,
+}
+
 /// Why the machine can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -88,10 +95,10 @@ impl Machine {
     pub fn open(world: &World, paths: &Paths, skip_entry: u64) -> Result<Self, StartError> {
         let mut database = Database::open(world, paths)?;
         let applied = Applied::decode(database.applied())?;
-        database.writer().set_foreign_keys(applied.foreign_keys).map_err(|fault| OpenError::Damaged {
-            path: paths.main(database.generation()),
-            why: fault.0,
-        })?;
+        database
+            .writer()
+            .set_foreign_keys(applied.foreign_keys)
+            .map_err(|fault| OpenError::Damaged { path: paths.main(database.generation()), why: fault.0 })?;
         let current = Arc::new(Current::new(database.generation()));
         current.set_foreign_keys(applied.foreign_keys);
         Ok(Self {
@@ -192,11 +199,13 @@ impl Machine {
     }
 
     /// Leases the state at the returned index. Its checkpoint and the lease are one job (hazard H21).
-    pub fn lease(&mut self) -> Result<Result<(Arc<Lease>, Option<u64>), Checkpoint>, Fault> {
+    pub fn lease(&mut self) -> Result<Result<Leased, Checkpoint>, Fault> {
         match self.checkpoint()? {
-            Checkpoint::Clean(index) => Ok(Ok((self.database.lease()?, index))),
+            Checkpoint::Clean(index) => Ok(Ok(Leased { lease: self.database.lease()?, index })),
             // Another lease reads this very state, as long as nothing was written since.
-            Checkpoint::Leased if self.wal_frames()? == 0 => Ok(Ok((self.database.lease()?, self.last_index()))),
+            Checkpoint::Leased if self.wal_frames()? == 0 => {
+                Ok(Ok(Leased { lease: self.database.lease()?, index: self.last_index() }))
+            }
             other => Ok(Err(other)),
         }
     }
@@ -273,8 +282,7 @@ impl Machine {
         let writer = self.database.writer();
         let executed = writer.execute(request, limits, wants_rows)?;
         // `PRAGMA foreign_keys` is replicated state.
-        self.applied.foreign_keys =
-            writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
+        self.applied.foreign_keys = writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
         self.current.set_foreign_keys(self.applied.foreign_keys);
         if executed.changed {
             self.applied.last_change = Some(log_id);
@@ -331,12 +339,8 @@ impl Machine {
         }
         load.prepare(&*self.world.disk).map_err(Fault)?;
         let on = self.applied.foreign_keys_default;
-        let applied = Applied {
-            last_applied: Some(log_id),
-            last_change: Some(log_id),
-            foreign_keys: on,
-            ..self.applied.clone()
-        };
+        let applied =
+            Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys: on, ..self.applied.clone() };
         self.database.adopt(load.path(), &applied.encode())?;
         self.applied = applied;
         self.clean = self.applied.clone();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Error, Store, checkpoint};
 use crate::db::lease::Lease;
-use crate::raft::machine::Checkpoint;
+use crate::raft::machine::{Checkpoint, Leased};
 use crate::world::Lane;
 
 /// Bytes of a chunk: what a backup holds in memory.
@@ -42,7 +42,7 @@ impl Store {
         loop {
             let leased = self.machine.call(|machine| machine.lease()).await;
             let refused = match leased.map_err(|fault| self.stop(fault))? {
-                Ok((lease, index)) => {
+                Ok(Leased { lease, index }) => {
                     let (index, size) = (index.unwrap_or(0), lease.size);
                     let lane = Lane::start(&*self.world.lanes, "backup", lease);
                     return Ok(Backup { index, size, lane, sent: 0, store: self.clone(), term });

@@ -302,7 +302,7 @@ fn apply(disk: &dyn Disk, paths: &Paths, file: VoteFile, scan: Scan) -> Result<S
 
 /// Writes zeros over part of a segment.
 pub fn zero(segment: &Segment, from: u64, to: u64) -> Result<(), Error> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = from;
     while at < to {
         let length = ZEROS.len().min((to - at) as usize);
