@@ -1,4 +1,5 @@
 //! One test binary. A simulation runs only in child processes: two of them never share a process.
 
 mod disk;
+mod raft_log;
 mod vfs;

@@ -113,6 +113,7 @@ pub fn create(disk: &dyn Disk, directory: &Path, header: &Header, bytes: u64) ->
         first: header.first,
         seed: sealed.seed,
         head_crc: sealed.crc,
+        chain: header.chain,
         offsets: Vec::new(),
         end: HEADER as u64,
         bytes,
@@ -130,6 +131,8 @@ pub struct Segment {
     pub seed: u32,
     /// The header's CRC, where the records' chain starts.
     pub head_crc: u32,
+    /// The CRC that the header names as its predecessor's.
+    pub chain: u32,
     /// Offset of each entry's record.
     pub offsets: Vec<u32>,
     /// Offset behind the last record.

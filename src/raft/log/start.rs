@@ -59,6 +59,10 @@ struct Scan {
     /// Segments to remove, with what is void from the lowest up, then the rest from the highest down.
     void: Vec<PathBuf>,
     zero: Option<Zero>,
+    /// The index after the last entry that a record or the vote file proves to have been durable.
+    proven_next: u64,
+    /// Offset and bytes of the last segment that nothing proves to have been durable.
+    unproven: Option<(u64, Vec<u8>)>,
 }
 
 /// Bytes of the last segment that are to be zeroed.
@@ -107,6 +111,8 @@ fn scan(disk: &dyn Disk, paths: &Paths, file: &VoteFile, mut found: Vec<(u64, Pa
         chain: 0,
         void: Vec::new(),
         zero: None,
+        proven_next: file.durable_next,
+        unproven: None,
     };
 
     let kept = found.iter().skip(1).take_while(|(first, _)| *first <= after_purge).count();
@@ -125,7 +131,7 @@ fn scan(disk: &dyn Disk, paths: &Paths, file: &VoteFile, mut found: Vec<(u64, Pa
     if next <= after_purge {
         // The log ended before what was purged: a snapshot took its place.
         scan.void.extend(scan.segments.drain(..).map(|segment| segment.path));
-        (scan.zero, scan.terms, scan.last, scan.chain) = (None, Terms::default(), file.purged, 0);
+        (scan.zero, scan.unproven, scan.terms, scan.last, scan.chain) = (None, None, Terms::default(), file.purged, 0);
         scan.next = Some(after_purge);
     }
     let next = scan.next.unwrap_or(0);
@@ -198,6 +204,7 @@ impl Scan {
             first,
             seed: sealed.seed,
             head_crc: sealed.crc,
+            chain: header.chain,
             offsets: Vec::new(),
             end: HEADER as u64,
             bytes: bytes.len() as u64,
@@ -224,8 +231,27 @@ impl Scan {
             }
             self.zero = Some(Zero { from: end as u64, to: (end + used + 1) as u64, torn });
         }
+        if is_last {
+            if file.cut.is_some() {
+                // What reads as zeros may be a failed sync's, and something else on the disk.
+                self.zero = Some(Zero { from: end as u64, to: bytes.len() as u64, torn: false });
+            }
+            let from = self.unproven_from(&segment);
+            self.unproven = Some((from as u64, bytes[from..end].to_vec()));
+        }
         self.segments.push(segment);
         Ok(())
+    }
+
+    /// Where the records start that nothing proves to have been durable: those of the last entry at least, since
+    /// what comes behind it is not proven by any index. The header too, if no entry is.
+    fn unproven_from(&self, segment: &Segment) -> usize {
+        if self.proven_next <= segment.first {
+            return 0;
+        }
+        let proven = (self.proven_next - segment.first) as usize;
+        let last = segment.offsets.len().saturating_sub(1);
+        segment.offsets.get(proven.min(last)).map_or(0, |offset| *offset as usize)
     }
 
     /// Reads records until one is not the next of the chain, or is void.
@@ -238,6 +264,7 @@ impl Scan {
             if head.prev != self.chain {
                 return;
             }
+            self.proven_next = self.proven_next.max(head.floor_next);
             if head.kind == Kind::Committed {
                 self.committed = self.committed.max(Some(log_id(head.term, head.index)));
             } else {
@@ -265,14 +292,14 @@ fn proof(bytes: &[u8], from: usize, seed: u32, bad: u64) -> Option<(usize, u64)>
     })
 }
 
-/// Ends what the crash interrupted. Everything that was read is made durable: a process that was killed may have left
-/// it, and the names, in the system's memory only.
+/// Ends what the crash interrupted, and makes everything that was read durable: a process that was killed may have left
+/// it in the system's memory only. After a failed sync that memory may even hold it as written though it isn't, so
+/// what nothing proves to have been durable is written again.
 fn apply(disk: &dyn Disk, paths: &Paths, file: VoteFile, scan: Scan) -> Result<Started, Error> {
     for path in &scan.void {
         disk.remove(path).context("remove", path)?;
     }
     disk.sync_dir(&paths.log).context("sync directory", &paths.log)?;
-    disk.sync_dir(&paths.root).context("sync directory", &paths.root)?;
     if let Some(segment) = scan.segments.last() {
         if let Some(Zero { from, to, torn }) = scan.zero {
             if torn {
@@ -283,21 +310,22 @@ fn apply(disk: &dyn Disk, paths: &Paths, file: VoteFile, scan: Scan) -> Result<S
             }
             zero(segment, from, to)?;
         }
+        if let Some((offset, bytes)) = &scan.unproven {
+            segment.file.write_at(bytes, *offset).context("write", &segment.path)?;
+        }
         segment.file.sync().context("sync", &segment.path)?;
     }
     let next = scan.next.unwrap_or(0);
-    let started = Started {
-        file: VoteFile { committed: scan.committed, durable_next: next, cut: None, ..file.clone() },
+    let file = VoteFile { committed: scan.committed, durable_next: next, cut: None, ..file };
+    file.write(disk, &paths.vote)?;
+    Ok(Started {
+        file,
         segments: scan.segments,
         terms: scan.terms,
         committed: scan.committed,
         next,
         chain: scan.chain,
-    };
-    if file.cut.is_some() {
-        started.file.write(disk, &paths.vote)?;
-    }
-    Ok(started)
+    })
 }
 
 /// Writes zeros over part of a segment.

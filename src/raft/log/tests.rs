@@ -1,12 +1,15 @@
 //! What needs the log as a whole. Power failures are in `sim/tests/it/raft_log.rs`, on the simulated disk.
 
+mod edges;
+mod order;
 mod suite;
+mod tails;
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use openraft::EntryPayload;
-use openraft::storage::{RaftLogReader, RaftLogStorageExt};
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
 
 use super::{Error, Log, Options};
 use crate::raft::convert::log_id;

@@ -214,7 +214,6 @@ impl Writer {
     /// it. Its `floor` proves from then on that the entries before it were durable.
     fn finish(&mut self) -> Result<(), Error> {
         if !self.waiting.is_empty() {
-            self.commit_index()?;
             return self.sync();
         }
         self.commit_index()?;
@@ -292,6 +291,7 @@ impl Writer {
     /// the new one alone.
     fn roll(&mut self, first: u64, size: u64) -> Result<(), Error> {
         self.sync_active()?;
+        self.replace_empty(first)?;
         let chain = if self.active.is_some() { self.chain } else { 0 };
         let header = Header { first, before: self.last, chain, salt: self.world.entropy.next_u64() };
         let bytes = self.segment_bytes.max(HEADER as u64 + size).next_multiple_of(record::ALIGN as u64);
@@ -302,8 +302,24 @@ impl Writer {
         Ok(())
     }
 
+    /// Removes the active segment if the new one takes its place and name: it holds no entry, and is too small for the
+    /// first one.
+    fn replace_empty(&mut self, first: u64) -> Result<(), Error> {
+        let Some(active) = self.active.take_if(|active| active.segment.first == first) else { return Ok(()) };
+        // It may hold the saved commit index.
+        self.write_file()?;
+        self.world.disk.remove(&active.segment.path).context("remove", &active.segment.path)?;
+        self.world.disk.sync_dir(&self.paths.log).context("sync directory", &self.paths.log)?;
+        self.chain = active.segment.chain;
+        let mut memory = self.shared.memory();
+        memory.segments.pop();
+        self.active = memory.segments.last().map(Active::new);
+        Ok(())
+    }
+
     /// Makes everything written durable, and reports it.
     fn sync(&mut self) -> Result<(), Error> {
+        self.commit_index()?;
         self.sync_active()?;
         for flushed in self.waiting.drain(..) {
             flushed.io_completed(Ok(()));
