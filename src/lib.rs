@@ -1,8 +1,14 @@
 //! A distributed SQLite: rqlite's HTTP API on Raft, built to be simulated. See ARCHITECTURE.md.
 
+pub mod node;
+
+pub mod data_dir;
+
 pub mod config;
 
 pub mod http;
+
+pub mod store;
 
 pub mod raft;
 

@@ -33,6 +33,8 @@ pub struct Executed {
     pub results: Vec<StatementResult>,
     /// An error of the request as a whole.
     pub error: Option<String>,
+    /// Whether a statement ran that can change the database.
+    pub changed: bool,
 }
 
 /// This node can't go on applying: a call below SQLite failed, or another program holds the database.
@@ -181,7 +183,7 @@ impl Run<'_> {
             match classify(&SqlError::from(error)) {
                 Failure::Fault(fault) => return Err(fault),
                 Failure::Result(text) => {
-                    self.executed = Executed { results: Vec::new(), error: Some(text) };
+                    self.executed = Executed { error: Some(text), ..Executed::default() };
                 }
             }
         }
@@ -269,6 +271,7 @@ impl Run<'_> {
                 statement.step().map(|_| None)
             })
         })?;
+        self.executed.changed |= !statement.is_readonly();
         // SAFETY: the connection is open.
         let (rowid, changes, total) = unsafe {
             let db = connection.handle();

@@ -1,15 +1,27 @@
-//! The HTTP API at its edges: what a request says, and how answers are written.
+//! The HTTP API.
 //!
 //! ```text
-//!   query string ─► params     body ─► body ─► statements ─► (store) ─► rows ─► render ─► bytes
-//!                                                               └─ failure ─► error ─► status, text
+//!   query string ─► params     body ─► body ─► statements ─► store ─► rows ─► render ─► bytes
+//!        routes ─► one file per endpoint                       └─ failure ─► error ─► status, text
 //! ```
+
+pub mod serve;
+
+pub mod routes;
 
 pub mod params;
 
 pub mod body;
 
+mod backup;
+mod execute;
+mod load;
+mod query;
+mod readyz;
+mod status;
+
 pub mod error;
+pub mod response;
 
 pub mod date;
 pub mod json;
