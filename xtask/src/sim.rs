@@ -124,6 +124,7 @@ struct Ran {
 
 fn run_once(binary: &Path, seed: u64, trace: Option<&Path>) -> anyhow::Result<Ran> {
     let mut command = Command::new(binary);
+    command.env("RUST_BACKTRACE", "0");
     command.arg("--seed").arg(seed.to_string()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(trace) = trace {
         command.arg("--trace").arg(trace);
