@@ -1,5 +1,15 @@
 //! A distributed SQLite: rqlite's HTTP API on Raft, built to be simulated. See ARCHITECTURE.md.
 
+pub mod node;
+
+pub mod data_dir;
+
+pub mod config;
+
+pub mod http;
+
+pub mod store;
+
 pub mod raft;
 
 pub mod db;
@@ -7,3 +17,6 @@ pub mod db;
 pub mod command;
 
 pub mod world;
+
+pub mod go;
+pub mod version;

@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::Connection;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 /// Whose statements a connection runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,9 +111,10 @@ impl Authorizer {
                 self.see(self.written(table_name));
                 true
             }
-            AuthAction::Select | AuthAction::Recursive | AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
-                true
-            }
+            AuthAction::Select
+            | AuthAction::Recursive
+            | AuthAction::Transaction { .. }
+            | AuthAction::Savepoint { .. } => true,
             // DDL, ANALYZE, REINDEX, and whatever a later SQLite adds.
             _ => {
                 self.see(seen::SCHEMA);
@@ -141,7 +142,8 @@ impl Authorizer {
                 .find(|(known, _)| known.eq_ignore_ascii_case(name))
                 .is_some_and(|(_, value)| *value == Value::Any || !has_value)
         };
-        rule(PRAGMAS) || (self.role == Role::Reader && rule(READER_PRAGMAS))
+        rule(PRAGMAS)
+            || (self.role == Role::Reader && rule(READER_PRAGMAS))
             || (self.role == Role::Writer && rule(WRITER_PRAGMAS))
     }
 

@@ -156,12 +156,7 @@ impl Connection {
         self.raw.is_autocommit()
     }
 
-    /// For a look at the content from outside; see [`crate::world::Chaos::applied`].
-    pub fn raw(&self) -> &rusqlite::Connection {
-        &self.raw
-    }
-
-    /// Like [`Connection::raw`], with the authorizer out of the way.
+    /// A look at the content from outside, with the authorizer out of the way; see [`crate::world::Chaos::applied`].
     pub fn look<R>(&self, look: impl FnOnce(&rusqlite::Connection) -> R) -> R {
         self.authorizer.internally(|| look(&self.raw))
     }

@@ -46,12 +46,11 @@ pub fn initialize(temporary: &Path) {
         unsafe {
             let mut mutex: ffi::sqlite3_mutex_methods = std::mem::zeroed();
             let mut memory: ffi::sqlite3_mem_methods = std::mem::zeroed();
-            // The mutex methods are known only once SQLite has chosen them.
+            // The methods are chosen by the first start, and can be asked for only while SQLite is stopped.
             assert_eq!(ffi::sqlite3_initialize(), ffi::SQLITE_OK);
-            ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMUTEX, &raw mut mutex);
-            ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMALLOC, &raw mut memory);
             assert_eq!(ffi::sqlite3_shutdown(), ffi::SQLITE_OK);
-            ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMUTEX, &raw mut mutex);
+            assert_eq!(ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMUTEX, &raw mut mutex), ffi::SQLITE_OK);
+            assert_eq!(ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMALLOC, &raw mut memory), ffi::SQLITE_OK);
             let prng_mutex = mutex.xMutexAlloc.expect("SQLite is built with threads")(PRNG_MUTEX_ID);
             let originals = ORIGINALS.get_or_init(|| Originals { mutex, memory, prng_mutex });
 

@@ -33,6 +33,8 @@ pub struct Executed {
     pub results: Vec<StatementResult>,
     /// An error of the request as a whole.
     pub error: Option<String>,
+    /// Whether a statement ran that can change the database.
+    pub changed: bool,
 }
 
 /// This node can't go on applying: a call below SQLite failed, or another program holds the database.
@@ -110,9 +112,7 @@ impl Writer {
     fn limit_pages(&mut self, max_page_count: u32) -> Result<(), Fault> {
         let wanted = if max_page_count == 0 { PAGES_MAX } else { max_page_count };
         if self.max_page_count != wanted {
-            self.connection
-                .pragma(&format!("max_page_count={wanted}"))
-                .map_err(|error| node_fault(&error))?;
+            self.connection.pragma(&format!("max_page_count={wanted}")).map_err(|error| node_fault(&error))?;
             self.max_page_count = wanted;
         }
         Ok(())
@@ -181,7 +181,7 @@ impl Run<'_> {
             match classify(&SqlError::from(error)) {
                 Failure::Fault(fault) => return Err(fault),
                 Failure::Result(text) => {
-                    self.executed = Executed { results: Vec::new(), error: Some(text) };
+                    self.executed = Executed { error: Some(text), ..Executed::default() };
                 }
             }
         }
@@ -206,7 +206,9 @@ impl Run<'_> {
             }
         };
         match &mut result {
-            StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => *elapsed = began.elapsed(),
+            StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => {
+                *elapsed = began.elapsed()
+            }
             StatementResult::Error(_) => {}
         }
         Ok(Ok(result))
@@ -269,6 +271,7 @@ impl Run<'_> {
                 statement.step().map(|_| None)
             })
         })?;
+        self.executed.changed |= !statement.is_readonly();
         // SAFETY: the connection is open.
         let (rowid, changes, total) = unsafe {
             let db = connection.handle();

@@ -2,15 +2,23 @@
 
 pub mod authorizer;
 pub mod budget;
+pub mod check;
+pub mod checkpoint;
 pub mod connection;
+pub mod database;
 pub mod determinism;
 pub mod engine;
 pub mod entry;
 pub mod execute;
 pub mod fault;
+pub mod lease;
+pub mod main_file;
 pub mod query;
+pub mod readers;
+pub mod state;
 pub mod statement;
 pub mod value;
 pub mod vfs;
+pub mod wal;
 
 pub use statement::SqlError;

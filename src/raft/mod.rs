@@ -4,8 +4,14 @@ pub mod types;
 
 pub mod convert;
 
+pub mod applied;
+
+pub mod load;
+
+pub mod machine;
+
+pub mod state_machine;
+
 pub mod log;
 
-/// What applying an entry answers to the node that proposed it.
-#[derive(Debug, Default)]
-pub struct Response {}
+pub mod network;

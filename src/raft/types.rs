@@ -96,7 +96,7 @@ openraft::declare_raft_types!(
     /// The one instantiation of openraft, in production and in the simulation.
     pub TypeConfig:
         D = Payload,
-        R = crate::raft::Response,
+        R = crate::raft::machine::Response,
         NodeId = NodeId,
         Node = Node,
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>,

@@ -318,19 +318,12 @@ fn apply(disk: &dyn Disk, paths: &Paths, file: VoteFile, scan: Scan) -> Result<S
     let next = scan.next.unwrap_or(0);
     let file = VoteFile { committed: scan.committed, durable_next: next, cut: None, ..file };
     file.write(disk, &paths.vote)?;
-    Ok(Started {
-        file,
-        segments: scan.segments,
-        terms: scan.terms,
-        committed: scan.committed,
-        next,
-        chain: scan.chain,
-    })
+    Ok(Started { file, segments: scan.segments, terms: scan.terms, committed: scan.committed, next, chain: scan.chain })
 }
 
 /// Writes zeros over part of a segment.
 pub fn zero(segment: &Segment, from: u64, to: u64) -> Result<(), Error> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = from;
     while at < to {
         let length = ZEROS.len().min((to - at) as usize);

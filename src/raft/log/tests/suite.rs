@@ -10,8 +10,8 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, OptionalSend, StorageError};
 
 use super::{Home, run};
-use crate::raft::Response;
 use crate::raft::log::{Log, Options};
+use crate::raft::machine::Response;
 use crate::raft::types::{LogId, StoredMembership, TypeConfig};
 
 type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;

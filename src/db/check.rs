@@ -1,0 +1,101 @@
+//! Whether a file is a database that this node can load, found out before anything is proposed.
+//!
+//! The file is hostile: it is looked at read-only, with `trusted_schema=OFF` and defensive mode.
+
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection as Raw, OpenFlags};
+
+use super::authorizer::Role;
+use super::connection::Connection;
+use super::{SqlError, main_file};
+use crate::world::{Disk, Open};
+
+/// What every SQLite file begins with; the reference looks at the first 13 bytes.
+pub const MAGIC: &[u8; 13] = b"SQLite format";
+
+/// Checks the file at `path` completely. The error is one line for the client.
+pub fn check(disk: &dyn Disk, path: &Path) -> Result<(), String> {
+    check_header(disk, path)?;
+    let connection = open_hostile(path, disk.sqlite_vfs()).map_err(|error| one_line(&error.to_string()))?;
+    run_check(&connection, "integrity_check")
+}
+
+/// Makes a checked file ready to become a generation: in WAL mode, complete without a WAL, durable.
+pub fn prepare(disk: &dyn Disk, path: &Path) -> Result<(), SqlError> {
+    let connection = Connection::open(path, disk.sqlite_vfs(), Role::Writer)?;
+    let schema = connection.raw.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    schema.map_err(SqlError::from)?;
+    super::checkpoint::checkpoint(&connection, rusqlite::ffi::SQLITE_CHECKPOINT_TRUNCATE).map_err(failed)?;
+    let synced = main_file::MainFile::of(&connection).sync();
+    drop(connection);
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    // Empty: everything is in the file.
+    let removed = synced.and_then(|()| match disk.remove(Path::new(&wal)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    });
+    removed.map_err(failed)
+}
+
+/// `PRAGMA quick_check` of a database that isn't open.
+pub(super) fn quick_check(path: &Path, vfs: &str) -> Result<(), String> {
+    let connection = Connection::open(path, vfs, Role::Internal).map_err(|error| error.to_string())?;
+    run_check(&connection.raw, "quick_check")
+}
+
+fn failed(error: impl ToString) -> SqlError {
+    SqlError { code: rusqlite::ffi::SQLITE_IOERR, message: error.to_string() }
+}
+
+/// Header and size: what SQLite would only notice late, or mend.
+fn check_header(disk: &dyn Disk, path: &Path) -> Result<(), String> {
+    let io = |error: std::io::Error| one_line(&error.to_string());
+    let file = disk.open(path, Open::Read).map_err(io)?;
+    let mut header = [0; 100];
+    if file.read_at(&mut header, 0).map_err(io)? < header.len() {
+        return Err("file is shorter than a database header".into());
+    }
+    if &header[..16] != b"SQLite format 3\0" {
+        return Err("file is not a database".into());
+    }
+    let page_size = main_file::page_size(&header);
+    if !page_size.is_power_of_two() {
+        return Err(format!("page size {page_size} is not a power of two"));
+    }
+    let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let (size, pages) = (file.len().map_err(io)?, number(28) as u64);
+    // The page count is valid if the change counter was copied beside it; else the size of the file counts.
+    if number(24) == number(92) && pages > 0 && size < pages * page_size as u64 {
+        return Err(format!("file has {size} bytes of {}", pages * page_size as u64));
+    }
+    if size % page_size as u64 != 0 {
+        return Err(format!("file of {size} bytes is not a multiple of its page size {page_size}"));
+    }
+    Ok(())
+}
+
+fn open_hostile(path: &Path, vfs: &str) -> rusqlite::Result<Raw> {
+    // A file in WAL mode needs its WAL index even to be read, so it is opened writable; nothing writes.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Raw::open_with_flags_and_vfs(path, flags, vfs)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.execute_batch("PRAGMA query_only=ON")?;
+    Ok(connection)
+}
+
+fn run_check(connection: &Raw, pragma: &str) -> Result<(), String> {
+    // The schema first: a file whose schema can't be read fails here with SQLite's own text.
+    let text = |error: rusqlite::Error| one_line(&SqlError::from(error).message);
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(text)?;
+    let answer: String = connection.query_row(&format!("PRAGMA {pragma}(1)"), [], |row| row.get(0)).map_err(text)?;
+    if answer == "ok" { Ok(()) } else { Err(one_line(&answer)) }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,175 @@
+//! The pool of readers: read-only connections, each on a lane of its own.
+//!
+//! ```text
+//! open() ─► permit ─► idle reader (or a new one) ─► Reading ─► next(sink), next(sink), … ─► back to the pool
+//! ```
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::SqlError;
+use super::authorizer::Role;
+use super::connection::Connection;
+use super::database::Paths;
+use super::query::{Cursor, Progress, QueryOptions};
+use super::value::RowSink;
+use crate::command::Statement;
+use crate::world::{Lane, World};
+
+/// What readers open, as the writer sets it.
+pub struct Current {
+    generation: AtomicU64,
+    foreign_keys: AtomicBool,
+}
+
+impl Current {
+    /// Generation `generation`, without foreign keys.
+    pub fn new(generation: u64) -> Self {
+        Self { generation: AtomicU64::new(generation), foreign_keys: AtomicBool::new(false) }
+    }
+
+    /// Readers from here on open this generation.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// The current generation.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// What `PRAGMA foreign_keys` answers.
+    pub fn set_foreign_keys(&self, on: bool) {
+        self.foreign_keys.store(on, Ordering::Release);
+    }
+
+    /// What `PRAGMA foreign_keys` answers.
+    pub fn foreign_keys(&self) -> bool {
+        self.foreign_keys.load(Ordering::Acquire)
+    }
+}
+
+/// See the module. Cloning is cheap.
+#[derive(Clone)]
+pub struct Readers {
+    world: World,
+    paths: Paths,
+    current: Arc<Current>,
+    permits: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<Lane<Reader>>>>,
+}
+
+/// What a reader's lane owns.
+struct Reader {
+    world: World,
+    paths: Paths,
+    current: Arc<Current>,
+    /// With its generation.
+    connection: Option<(u64, Connection)>,
+    cursor: Option<Cursor>,
+    cursor_generation: u64,
+}
+
+/// A request's reads under way. Dropping it ends them.
+pub struct Reading {
+    lane: Lane<Reader>,
+    idle: Arc<Mutex<Vec<Lane<Reader>>>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Readers {
+    /// At most `most` at once.
+    pub fn new(world: &World, paths: &Paths, current: Arc<Current>, most: usize) -> Self {
+        Self {
+            world: world.clone(),
+            paths: paths.clone(),
+            current,
+            permits: Arc::new(Semaphore::new(most)),
+            idle: Arc::default(),
+        }
+    }
+
+    /// Starts to read `statements`; `None` if all readers are busy.
+    pub async fn open(&self, statements: Vec<Statement>, options: QueryOptions) -> Option<Result<Reading, SqlError>> {
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let idle = self.idle.lock().expect("no panic holds this lock").pop();
+        let lane = idle.unwrap_or_else(|| {
+            let (world, paths, current) = (self.world.clone(), self.paths.clone(), self.current.clone());
+            let reader = Reader { world, paths, current, connection: None, cursor: None, cursor_generation: 0 };
+            Lane::start(&*self.world.lanes, "reader", reader)
+        });
+        let reading = Reading { lane, idle: self.idle.clone(), permit: Some(permit) };
+        Some(reading.lane.call(move |reader| reader.start(statements, options)).await.map(|()| reading))
+    }
+}
+
+impl Reading {
+    /// Runs on until `sink` holds `enough` bytes or all is done.
+    pub async fn next<S: RowSink + 'static>(&self, mut sink: S, enough: usize) -> (S, Progress) {
+        self.lane
+            .call(move |reader| {
+                let progress = reader.advance(&mut sink, enough);
+                (sink, progress)
+            })
+            .await
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let (idle, permit, lane) = (self.idle.clone(), self.permit.take(), self.lane.clone());
+        // Behind whatever still runs there.
+        self.lane.submit(move |reader| {
+            reader.finish();
+            idle.lock().expect("no panic holds this lock").push(lane);
+            drop(permit);
+        });
+    }
+}
+
+impl Reader {
+    fn start(&mut self, statements: Vec<Statement>, mut options: QueryOptions) -> Result<(), SqlError> {
+        options.foreign_keys = self.current.foreign_keys();
+        let (generation, connection) = self.connect()?;
+        self.cursor_generation = generation;
+        self.cursor = Some(Cursor::new(connection, statements, options));
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<(u64, Connection), SqlError> {
+        loop {
+            let generation = self.current.generation();
+            match self.connection.take() {
+                Some((opened, connection)) if opened == generation => return Ok((opened, connection)),
+                _ => {}
+            }
+            let path = self.paths.main(generation);
+            match Connection::open(&path, self.world.disk.sqlite_vfs(), Role::Reader) {
+                Ok(connection) => return Ok((generation, connection)),
+                // A load replaced the file between the look and the opening.
+                Err(_) if self.current.generation() != generation => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn advance(&mut self, sink: &mut dyn RowSink, enough: usize) -> Progress {
+        let cursor = self.cursor.as_mut().expect("a reading has a cursor");
+        let progress = cursor.advance(sink, enough);
+        if progress == Progress::Finished {
+            self.finish();
+        }
+        progress
+    }
+
+    /// Ends the read transaction; the connection stays for the next request.
+    fn finish(&mut self) {
+        if let Some(cursor) = self.cursor.take()
+            && let Ok(connection) = cursor.into_connection()
+        {
+            self.connection = Some((self.cursor_generation, connection));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! POST /db/load.
+
+use axum::body::Body;
+use axum::response::Response;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use tokio::time::Instant;
+
+use super::error::{Endpoint, Failure};
+use super::execute::served_by;
+use super::render::{Render, Trailer};
+use super::response;
+use super::routes::Call;
+
+pub async fn handle(call: Call, body: Body) -> Response {
+    let began = Instant::now();
+    let length = call.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let body = body.into_data_stream();
+    let loaded = match call.store() {
+        Ok(store) => store.load(body, length).await.map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = loaded {
+        return call.fail(Endpoint::LoadFile, &failure);
+    }
+    let trailer = Trailer { elapsed: began.elapsed(), ..Trailer::default() };
+    let mut response = response::finished(Render::new(call.options()).finish(trailer));
+    // Quirk: the reference leaves the type to be guessed from the body.
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(response::TEXT));
+    served_by(&call, &mut response);
+    response
+}

@@ -1,0 +1,106 @@
+//! One node, from its configuration to its end.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::data_dir::{self, DataDir};
+use crate::http::routes::{Api, router};
+use crate::http::serve::serve;
+use crate::raft::types::Node as RaftNode;
+use crate::store::{self, Store, checkpoint, leader};
+use crate::world::{World, spawn};
+
+/// Why a node could not start, or had to stop: one line each.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to start HTTP server: listen tcp {address}: {error}")]
+    Listen { address: String, error: io::Error },
+    #[error("HTTP server stopped: {0}")]
+    Accept(io::Error),
+    #[error("failed to open store: {0}")]
+    DataDir(#[from] data_dir::Error),
+    #[error("failed to open store: {0}")]
+    Store(#[from] store::Error),
+    /// A failed sync, a disk error while an entry was applied, or a stopped Raft: going on could lose data.
+    #[error("node stopped: {0}")]
+    Fatal(String),
+}
+
+/// Runs a node until `stop` says so, or until it can't go on. `announce` is told when its API is there.
+///
+/// Start: lock the directory, answer HTTP, open log and database, replay, lead. End: stop answering, a last
+/// checkpoint, stop Raft.
+pub async fn run(
+    world: World,
+    config: Config,
+    mut stop: watch::Receiver<bool>,
+    announce: impl FnOnce(&str) + Send,
+) -> Result<(), Error> {
+    let api = Arc::new(Api {
+        world: world.clone(),
+        config: config.clone(),
+        started: world.clock.unix_now(),
+        store: OnceLock::new(),
+    });
+    let data_dir = DataDir::open(&world, &config.data_dir, &config.node_id)?;
+    let listener = world.net.listen(&config.http_addr).await;
+    let listener = listener.map_err(|error| Error::Listen { address: config.http_addr.clone(), error })?;
+    let server = spawn(serve(listener, router(api.clone())));
+
+    let stopped = async {
+        // A sender that is gone can't ask any more.
+        while !*stop.borrow_and_update() {
+            if stop.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let opened = open(&world, &config, &api, &data_dir);
+    let store = tokio::select! {
+        biased;
+        store = opened => store?,
+        accept = server => return Err(Error::Accept(accept.unwrap_or_else(io::Error::other))),
+    };
+    announce(&config.http_adv);
+    let why = tokio::select! {
+        biased;
+        why = store.failed() => Some(why),
+        () = stopped => None,
+    };
+    match why {
+        Some(why) => Err(Error::Fatal(why)),
+        None => {
+            store.close().await;
+            drop(data_dir);
+            Ok(())
+        }
+    }
+}
+
+async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> Result<Store, Error> {
+    let what = if data_dir.is_preexisting { "preexisting" } else { "no preexisting" };
+    tracing::info!("{what} node state detected in {}", config.data_dir.display());
+    let options = store::Options {
+        data_dir: config.data_dir.clone(),
+        node_id: config.node_id.clone(),
+        node: RaftNode { raft_addr: config.raft_adv.clone(), http_addr: config.http_adv.clone() },
+        foreign_keys: config.foreign_keys,
+        readers_max: config.readers_max.unwrap_or(tokio::sync::Semaphore::MAX_PERMITS),
+        checkpoint: checkpoint::Options {
+            entries: config.snapshot.entries,
+            wal_bytes: config.snapshot.wal_bytes.unwrap_or(0),
+            interval: config.snapshot.interval,
+        },
+        leader_lease: config.raft.leader_lease_timeout,
+        skip_entry: config.skip_entry.unwrap_or(0),
+    };
+    let store = Store::open(world, options).await?;
+    spawn(leader::watch(store.clone()));
+    spawn(checkpoint::watch(store.clone()));
+    leader::bootstrap(&store).await?;
+    assert!(api.store.set(store.clone()).is_ok(), "the store is opened once");
+    Ok(store)
+}

@@ -1,0 +1,351 @@
+//! The replicated state of one node: applies entries to the database, on the writer's lane.
+//!
+//! ```text
+//! entry ─► Command ─┬─ execute ──► db::Writer            the entry's time and randomness around it
+//!                   ├─ settings ─► Applied
+//!                   └─ load ─────► staging file ─► db::Database::adopt
+//! ```
+//!
+//! `last_applied` moves only after an entry's effect is complete; a fault leaves it and stops the node.
+
+use std::sync::Arc;
+
+use openraft::EntryPayload;
+use prost::Message;
+
+use super::applied::Applied;
+use super::convert;
+use super::load::{Load, Spool};
+use super::types::{Entry, LogId, Payload, StoredMembership};
+use crate::command::{Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, Settings};
+use crate::db::checkpoint::{Background, Outcome};
+use crate::db::database::{Database, Fault, OpenError, Paths};
+use crate::db::entry;
+use crate::db::execute::Executed;
+use crate::db::lease::{Lease, Leases};
+use crate::db::readers::Current;
+use crate::world::World;
+
+/// What applying an entry answers to the node that proposed it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Response {
+    #[default]
+    Done,
+    Executed(Executed),
+    /// A load's entry that doesn't fit the replicated state; nothing changed.
+    Refused(Refusal),
+}
+
+/// Why a load's entry did nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("load already in progress")]
+    LoadInProgress,
+    #[error("no such load in progress")]
+    NoSuchLoad,
+    #[error("load is incomplete or damaged")]
+    LoadDamaged,
+}
+
+/// Why a checkpoint didn't happen, where that is no fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// The main file is the state at this index.
+    Clean(Option<u64>),
+    Busy,
+    Leased,
+    /// A load is open: nothing passes its begin (hazard H13).
+    LoadOpen,
+}
+
+/// The main file under a lease: the state at `index`.
+pub struct Leased {
+    pub lease: Arc<Lease>,
+    /// `None`: nothing was applied.
+    pub index: Option<u64>,
+}
+
+/// Why the machine can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    #[error("db.state: {0}")]
+    Applied(#[from] convert::Error),
+}
+
+/// See the module.
+pub struct Machine {
+    world: World,
+    paths: Paths,
+    database: Database,
+    applied: Applied,
+    /// `applied` as of the last checkpoint.
+    clean: Applied,
+    load: Option<Load>,
+    /// Files this node received, whose load hasn't begun.
+    spools: Vec<Spool>,
+    current: Arc<Current>,
+    /// An entry that an operator passes (`-skip-entry`).
+    skip_entry: u64,
+}
+
+impl Machine {
+    /// Opens the database at its last checkpoint.
+    pub fn open(world: &World, paths: &Paths, skip_entry: u64) -> Result<Self, StartError> {
+        let mut database = Database::open(world, paths)?;
+        let applied = Applied::decode(database.applied())?;
+        database
+            .writer()
+            .set_foreign_keys(applied.foreign_keys)
+            .map_err(|fault| OpenError::Damaged { path: paths.main(database.generation()), why: fault.0 })?;
+        let current = Arc::new(Current::new(database.generation()));
+        current.set_foreign_keys(applied.foreign_keys);
+        Ok(Self {
+            world: world.clone(),
+            paths: paths.clone(),
+            database,
+            clean: applied.clone(),
+            applied,
+            load: None,
+            spools: Vec::new(),
+            current,
+            skip_entry,
+        })
+    }
+
+    /// The replicated state as of the last applied entry.
+    pub fn applied(&self) -> &Applied {
+        &self.applied
+    }
+
+    /// The replicated state as of the last checkpoint.
+    pub fn clean(&self) -> &Applied {
+        &self.clean
+    }
+
+    /// What readers open.
+    pub fn current(&self) -> &Arc<Current> {
+        &self.current
+    }
+
+    /// The leases on the main file.
+    pub fn leases(&self) -> &Leases {
+        self.database.leases()
+    }
+
+    /// The id of the open load.
+    pub fn open_load(&self) -> Option<u64> {
+        self.load.as_ref().map(|load| load.id)
+    }
+
+    /// Bytes of the WAL that the next checkpoint copies.
+    pub fn wal_frames(&self) -> Result<u64, Fault> {
+        let frames = self.database.frames()?;
+        Ok(frames.log - frames.checkpointed)
+    }
+
+    /// Applies one entry. `wants_rows`: somebody waits for the answer.
+    pub fn apply(&mut self, entry: Entry, wants_rows: bool) -> Result<Response, Fault> {
+        let log_id = entry.log_id;
+        let at = |fault: Fault| Fault(format!("applying entry {}: {}", log_id.index, fault.0));
+        let response = match entry.payload {
+            EntryPayload::Blank => Response::Done,
+            EntryPayload::Membership(membership) => {
+                self.applied.membership = StoredMembership::new(Some(log_id), membership);
+                Response::Done
+            }
+            EntryPayload::Normal(_) if log_id.index == self.skip_entry => {
+                tracing::warn!(index = log_id.index, "entry skipped by the operator");
+                let error = Some("entry skipped by the operator".into());
+                Response::Executed(Executed { error, ..Executed::default() })
+            }
+            EntryPayload::Normal(payload) => self.command(log_id, &payload, wants_rows).map_err(at)?,
+        };
+        self.applied.last_applied = Some(log_id);
+        let chaos = self.world.chaos.clone();
+        self.database.writer().connection().look(|connection| chaos.applied(log_id.index, connection));
+        Ok(response)
+    }
+
+    /// Brings the main file to the applied state.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
+        if self.load.is_some() {
+            return Ok(Checkpoint::LoadOpen);
+        }
+        let outcome = self.database.checkpoint(&self.applied.encode())?;
+        let applied = self.applied.clone();
+        Ok(self.checkpointed(outcome, applied))
+    }
+
+    /// The pausing part of a background checkpoint; see [`Database::begin_background`].
+    pub fn begin_background(&mut self) -> Result<Option<(Background, Applied)>, Fault> {
+        if self.load.is_some() {
+            return Ok(None);
+        }
+        let begun = self.database.begin_background(&self.applied.encode())?;
+        Ok(begun.map(|background| (background, self.applied.clone())))
+    }
+
+    /// Ends a background checkpoint to the state `applied`.
+    pub fn end_background(
+        &mut self,
+        background: Background,
+        applied: Applied,
+        copied: bool,
+    ) -> Result<Checkpoint, Fault> {
+        let outcome = self.database.end_background(background, copied)?;
+        Ok(self.checkpointed(outcome, applied))
+    }
+
+    /// Leases the state at the returned index. Its checkpoint and the lease are one job (hazard H21).
+    pub fn lease(&mut self) -> Result<Result<Leased, Checkpoint>, Fault> {
+        match self.checkpoint()? {
+            Checkpoint::Clean(index) => Ok(Ok(Leased { lease: self.database.lease()?, index })),
+            // Another lease reads this very state, as long as nothing was written since.
+            Checkpoint::Leased if self.wal_frames()? == 0 => {
+                Ok(Ok(Leased { lease: self.database.lease()?, index: self.last_index() }))
+            }
+            other => Ok(Err(other)),
+        }
+    }
+
+    /// Takes note of a received file, whose load is about to begin.
+    pub fn add_spool(&mut self, spool: Spool) {
+        self.spools.push(spool);
+    }
+
+    /// Forgets a received file whose load did not begin; it is removed.
+    pub fn forget_spool(&mut self, id: u64) {
+        self.spools.retain(|spool| spool.id != id);
+    }
+
+    /// Makes the open load ready to be committed: whatever can fail fails here. The error is a text.
+    pub fn stage(&mut self, load_id: u64) -> Result<(), String> {
+        match self.load.as_mut().filter(|load| load.id == load_id) {
+            Some(load) => load.prepare(&*self.world.disk),
+            None => Err(Refusal::NoSuchLoad.to_string()),
+        }
+    }
+
+    fn last_index(&self) -> Option<u64> {
+        self.applied.last_applied.as_ref().map(|id| id.index)
+    }
+
+    fn checkpointed(&mut self, outcome: Outcome, applied: Applied) -> Checkpoint {
+        match outcome {
+            Outcome::Clean => {
+                let index = applied.last_applied.as_ref().map(|id| id.index);
+                self.clean = applied;
+                Checkpoint::Clean(index)
+            }
+            Outcome::Busy => Checkpoint::Busy,
+            Outcome::Leased => Checkpoint::Leased,
+        }
+    }
+
+    fn command(&mut self, log_id: LogId, payload: &Payload, wants_rows: bool) -> Result<Response, Fault> {
+        let command = Command::decode(payload.0.clone())
+            .map_err(|error| Fault(format!("it can't be decoded ({error}); is this version too old?")))?;
+        let limits = command.limits.unwrap_or_default();
+        match command.kind {
+            Some(Kind::Execute(request)) => {
+                let executed = entry::scope(command.time_ms, &command.seed, || {
+                    self.execute(log_id, &request, &limits, wants_rows)
+                });
+                executed.map(Response::Executed)
+            }
+            Some(Kind::Barrier(_)) => Ok(Response::Done),
+            Some(Kind::Settings(settings)) => self.settings(settings),
+            Some(Kind::LoadBegin(begin)) => Ok(self.load_begin(log_id, &begin)),
+            Some(Kind::LoadChunk(chunk)) => Ok(self.load_chunk(&chunk)),
+            Some(Kind::LoadCommit(commit)) => self.load_commit(log_id, &commit),
+            Some(Kind::LoadAbort(abort)) => {
+                if self.open_load() != Some(abort.load_id) {
+                    return Ok(Response::Refused(Refusal::NoSuchLoad));
+                }
+                tracing::info!(load = abort.load_id, reason = abort.reason, "load aborted");
+                self.load = None;
+                Ok(Response::Done)
+            }
+            None => Err(Fault("it holds a command that this version doesn't know".into())),
+        }
+    }
+
+    fn execute(
+        &mut self,
+        log_id: LogId,
+        request: &Execute,
+        limits: &Limits,
+        wants_rows: bool,
+    ) -> Result<Executed, Fault> {
+        let writer = self.database.writer();
+        let executed = writer.execute(request, limits, wants_rows)?;
+        // `PRAGMA foreign_keys` is replicated state.
+        self.applied.foreign_keys = writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
+        self.current.set_foreign_keys(self.applied.foreign_keys);
+        if executed.changed {
+            self.applied.last_change = Some(log_id);
+        }
+        Ok(executed)
+    }
+
+    fn settings(&mut self, settings: Settings) -> Result<Response, Fault> {
+        if let Some(id) = settings.cluster_id {
+            self.applied.cluster_id = id;
+        }
+        if let Some(engine) = settings.engine {
+            self.applied.engine = engine;
+        }
+        if let Some(on) = settings.foreign_keys_default {
+            self.applied.foreign_keys_default = on;
+            self.set_foreign_keys(on)?;
+        }
+        Ok(Response::Done)
+    }
+
+    fn set_foreign_keys(&mut self, on: bool) -> Result<(), Fault> {
+        self.applied.foreign_keys = on;
+        self.current.set_foreign_keys(on);
+        self.database.writer().set_foreign_keys(on)
+    }
+
+    fn load_begin(&mut self, log_id: LogId, begin: &LoadBegin) -> Response {
+        if self.load.is_some() {
+            return Response::Refused(Refusal::LoadInProgress);
+        }
+        let received = self.spools.iter().position(|spool| spool.id == begin.spool);
+        let received = received.map(|n| self.spools.swap_remove(n));
+        let path = self.paths.temporary().join(format!("load-{}", log_id.index));
+        self.load = Some(Load::begin(&self.world.disk, log_id.index, begin.size, received, path));
+        Response::Done
+    }
+
+    fn load_chunk(&mut self, chunk: &LoadChunk) -> Response {
+        let Some(load) = self.load.as_mut().filter(|load| load.id == chunk.load_id) else {
+            return Response::Refused(Refusal::NoSuchLoad);
+        };
+        if load.append(chunk.offset, &chunk.data) { Response::Done } else { Response::Refused(Refusal::LoadDamaged) }
+    }
+
+    /// From here only the content could fail the load, and that is known; other trouble is a fault of this node,
+    /// which keeps the old generation and tries again at the next start.
+    fn load_commit(&mut self, log_id: LogId, commit: &LoadCommit) -> Result<Response, Fault> {
+        let Some(mut load) = self.load.take_if(|load| load.id == commit.load_id) else {
+            return Ok(Response::Refused(Refusal::NoSuchLoad));
+        };
+        if !load.is_complete(commit.size, commit.crc32c) {
+            return Ok(Response::Refused(Refusal::LoadDamaged));
+        }
+        load.prepare(&*self.world.disk).map_err(Fault)?;
+        let on = self.applied.foreign_keys_default;
+        let applied =
+            Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys: on, ..self.applied.clone() };
+        self.database.adopt(load.path(), &applied.encode())?;
+        self.applied = applied;
+        self.clean = self.applied.clone();
+        self.set_foreign_keys(on)?;
+        self.current.set_generation(self.database.generation());
+        Ok(Response::Done)
+    }
+}

@@ -1,0 +1,95 @@
+//! openraft's view of the [`Machine`]: a handle on the writer's lane.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
+
+use super::applied::Applied;
+use super::machine::Machine;
+use super::types::{LogId, StoredMembership, TypeConfig};
+use crate::db::database::Fault;
+use crate::world::Lane;
+
+/// Entries that are applied in one job of the writer's lane, at most.
+const BATCH: usize = 64;
+
+/// Called with the reason, once, if this node can't go on.
+pub type OnFatal = Arc<dyn Fn(String) + Send + Sync>;
+
+/// See the module. Cloning is cheap.
+#[derive(Clone)]
+pub struct StateMachine {
+    pub machine: Lane<Machine>,
+    pub on_fatal: OnFatal,
+}
+
+/// A snapshot is the main file itself: there is nothing to hand over inside a node.
+pub type SnapshotData = ();
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let applied = self.machine.call(|machine| machine.applied().clone()).await;
+        Ok((applied.last_applied, applied.membership))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batches = entries.ready_chunks(BATCH);
+        while let Some(batch) = batches.next().await {
+            let batch = batch.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let applied = self.machine.call(move |machine| apply(machine, batch)).await;
+            if let Err(fault) = applied {
+                (self.on_fatal)(fault.0.clone());
+                return Err(io::Error::other(fault.0));
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, _: &SnapshotMetaOf<TypeConfig>, (): ()) -> Result<(), io::Error> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a cluster of one node has nobody to take a snapshot from"))
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, ()>>, io::Error> {
+        let clean = self.machine.call(|machine| machine.clean().clone()).await;
+        Ok(clean.last_applied.is_some().then(|| snapshot(clean)))
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+
+    /// Reports the last checkpoint; `store::checkpoint` made it, and asks openraft to take note by this.
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, ()>, io::Error> {
+        Ok(snapshot(self.machine.call(|machine| machine.clean().clone()).await))
+    }
+}
+
+fn snapshot(clean: Applied) -> SnapshotOf<TypeConfig, ()> {
+    let meta = SnapshotMetaOf::<TypeConfig> { last_log_id: clean.last_applied, last_membership: clean.membership };
+    SnapshotOf::<TypeConfig, ()> { meta, snapshot: () }
+}
+
+/// Applies entries in order; each answer leaves as soon as its entry is applied.
+fn apply(machine: &mut Machine, batch: Vec<EntryResponder<TypeConfig>>) -> Result<(), Fault> {
+    for (entry, responder) in batch {
+        let response = machine.apply(entry, responder.is_some())?;
+        if let Some(responder) = responder {
+            responder.send(response);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! When checkpoints happen, and what of the log goes with them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Error, Store};
+use crate::db::database::Fault;
+use crate::raft::machine::Checkpoint;
+use crate::world::Lane;
+
+/// From this much WAL on, the copy runs beside the writer: about 4 ms of pause a MiB otherwise (design §5).
+const BACKGROUND_FROM: u64 = 8 << 20;
+
+/// More log than this isn't kept for slow followers.
+const LOG_KEPT_MAX: u64 = 64 << 20;
+
+/// SQLite's default page, which decides how many frames a number of bytes is.
+const PAGE_SIZE: u64 = 4096;
+
+/// How long to wait for readers of an older state before the next attempt.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Attempts of one round; the next round comes with the interval.
+const ATTEMPTS: usize = 20;
+
+/// The reference's flags.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `-raft-snap`: entries since the last checkpoint.
+    pub entries: u64,
+    /// `-raft-snap-wal-size`, bytes; 0: not looked at.
+    pub wal_bytes: u64,
+    /// `-raft-snap-int`: how often both are looked at, to twice that.
+    pub interval: Duration,
+}
+
+/// What /status tells of checkpoints.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub done: AtomicU64,
+    /// How long the writer stood still in the last one, microseconds.
+    pub last_pause_us: AtomicU64,
+}
+
+/// What of the log is purged after a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// A window stays, so that a follower that was away needs no snapshot.
+    Window,
+    /// Everything goes: it holds the chunks of a load.
+    All,
+}
+
+/// Looks at the triggers for ever.
+pub async fn watch(store: Store) {
+    let interval = store.options.checkpoint.interval;
+    loop {
+        let jitter = store.world.entropy.next_u64() % (interval.as_millis() as u64).max(1);
+        tokio::time::sleep(interval + Duration::from_millis(jitter)).await;
+        match is_due(&store).await {
+            Ok(true) => run(&store, Purge::Window).await,
+            Ok(false) => {}
+            Err(fault) => {
+                store.stop(fault);
+                return;
+            }
+        }
+    }
+}
+
+/// Checkpoints, in the background if there is much to copy, and purges the log.
+pub async fn run(store: &Store, purge: Purge) {
+    for _ in 0..ATTEMPTS {
+        match attempt(store).await {
+            Ok(Checkpoint::Clean(Some(index))) => return purge_log(store, index, purge).await,
+            Ok(Checkpoint::Clean(None) | Checkpoint::LoadOpen) => return,
+            Ok(Checkpoint::Leased) => spool_leases(store).await,
+            Ok(Checkpoint::Busy) => tokio::time::sleep(RETRY).await,
+            Err(fault) => {
+                store.stop(fault);
+                return;
+            }
+        }
+    }
+    tracing::warn!("readers of an older state keep the checkpoint waiting");
+}
+
+/// Copies what backups have not read yet, so that no lease reads the main file.
+pub async fn spool_leases(store: &Store) {
+    let leases = store.machine.call(|machine| machine.leases().clone()).await;
+    let (disk, directory) = (store.world.disk.clone(), store.paths.temporary());
+    let lane = Lane::start(&*store.world.lanes, "spool", ());
+    lane.call(move |_| leases.spool(&disk, &directory)).await;
+}
+
+impl Store {
+    /// Stops the node: it can't go on.
+    pub(super) fn stop(&self, fault: Fault) -> Error {
+        self.fatal.send_if_modified(|reason| reason.replace(fault.0.clone()).is_none());
+        Error::Stopped(fault.0)
+    }
+}
+
+async fn is_due(store: &Store) -> Result<bool, Fault> {
+    let options = &store.options.checkpoint;
+    let (frames, applied, clean) = store
+        .machine
+        .call(|machine| {
+            let index = |applied: &crate::raft::applied::Applied| applied.last_applied.map_or(0, |id| id.index);
+            Ok((machine.wal_frames()?, index(machine.applied()), index(machine.clean())))
+        })
+        .await?;
+    let wal_is_due = options.wal_bytes > 0 && frames * PAGE_SIZE >= options.wal_bytes;
+    Ok(wal_is_due || applied - clean >= options.entries)
+}
+
+async fn attempt(store: &Store) -> Result<Checkpoint, Fault> {
+    let frames = store.machine.call(|machine| machine.wal_frames()).await?;
+    let began = Instant::now();
+    if frames * PAGE_SIZE < BACKGROUND_FROM && !store.world.chaos.here("checkpoint in the background") {
+        let outcome = store.machine.call(|machine| machine.checkpoint()).await?;
+        paused(store, began);
+        return Ok(outcome);
+    }
+    let begun = store.machine.call(|machine| machine.begin_background()).await?;
+    paused(store, began);
+    let Some((background, applied)) = begun else {
+        // Nothing to copy, or something in the way: the direct form tells.
+        return store.machine.call(|machine| machine.checkpoint()).await;
+    };
+    let copier = Lane::start(&*store.world.lanes, "checkpoint", ());
+    let (background, copied) = copier
+        .call(move |_| {
+            let copied = background.copy();
+            (background, copied)
+        })
+        .await;
+    let copied = copied?;
+    store.machine.call(move |machine| machine.end_background(background, applied, copied)).await
+}
+
+fn paused(store: &Store, began: Instant) {
+    store.counters.done.fetch_add(1, Ordering::Relaxed);
+    store.counters.last_pause_us.store(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+}
+
+async fn purge_log(store: &Store, index: u64, purge: Purge) {
+    // openraft purges nothing that it hasn't seen a snapshot of.
+    let triggered = store.raft.trigger().snapshot().await;
+    // As the reference: trailing logs are 1.25 times the trigger.
+    let window = store.options.checkpoint.entries + store.options.checkpoint.entries / 4;
+    let is_long = store.log.stats().bytes > LOG_KEPT_MAX;
+    let upto = if purge == Purge::All || is_long { index } else { index.saturating_sub(window) };
+    let purged = match triggered {
+        Ok(()) if upto > 0 => store.raft.trigger().purge_log(upto).await,
+        other => other,
+    };
+    if let Err(error) = purged {
+        tracing::debug!(%error, "raft is stopping: nothing was purged");
+    }
+}

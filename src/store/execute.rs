@@ -1,0 +1,52 @@
+//! Writes: through the log.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use regex_lite::Regex;
+
+use super::{Error, Store};
+use crate::command::{Execute, Kind, Limits, Statement};
+use crate::db::budget::{STATEMENT_STEPS, STEPS_PER_MS};
+use crate::db::execute::Executed;
+use crate::raft::machine::Response;
+
+impl Store {
+    /// Runs a request's statements on every node; returns what they gave and the index of their entry.
+    ///
+    /// Errors: [`Error::DisallowedPragma`], nothing runs; [`Error::LeadershipLost`], the outcome is unknown.
+    pub async fn execute(&self, request: Execute, db_timeout: Option<Duration>) -> Result<(Executed, u64), Error> {
+        check_pragmas(&request.statements)?;
+        let request_steps = db_timeout.map_or(0, |timeout| (timeout.as_millis() as u64).max(1) * STEPS_PER_MS);
+        let max_page_count = self.free_space.max_page_count()?;
+        let limits = Limits { request_steps, statement_steps: STATEMENT_STEPS, max_page_count };
+        let proposed = self.propose(Kind::Execute(request), limits).await?;
+        match proposed.response {
+            Response::Executed(executed) => Ok((executed, proposed.index)),
+            other => unreachable!("an execute answers with results, not {other:?}"),
+        }
+    }
+}
+
+/// Refuses pragmas that would break the node, as the reference does and before anything runs. The authorizer refuses
+/// what these patterns miss.
+///
+/// Source: rqlite `db/db_common.go` `BreakingPragmas`; http-data.md §9.6.
+pub(super) fn check_pragmas(statements: &[Statement]) -> Result<(), Error> {
+    static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+        [
+            r"(?i)^\s*PRAGMA\s+(\w+\.)?journal_mode\s*=",
+            r"(?i)^\s*PRAGMA\s+wal_autocheckpoint\s*=",
+            r"(?i)^\s*PRAGMA\s+(\w+\.)?wal_checkpoint",
+            r"(?i)^\s*PRAGMA\s+(\w+\.)?synchronous\s*=",
+            r"(?i)^\s*PRAGMA\s+(\w+\.)?query_only\s*=",
+        ]
+        .map(|pattern| Regex::new(pattern).expect("the pattern is valid"))
+        .into()
+    });
+    let breaks = |sql: &str| PATTERNS.iter().any(|pattern| pattern.is_match(sql));
+    if statements.iter().any(|statement| breaks(&statement.sql)) {
+        return Err(Error::DisallowedPragma);
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! How far the database may grow: every entry says so, and all nodes end a statement at the same page.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Error;
+use crate::data_dir::FREE_MIN;
+use crate::db::database::Paths;
+use crate::world::World;
+
+/// How long a look at the disk is good for.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// The limit moves in steps of this many pages, so that it rarely changes.
+const STEP: u64 = 1024;
+
+/// The smallest page that SQLite makes by itself; larger pages make the limit generous, never too small.
+const PAGE_SIZE: u64 = 4096;
+
+/// The disk's free space, looked up now and then.
+pub struct FreeSpace {
+    world: World,
+    paths: Paths,
+    seen: Mutex<Option<(Instant, Option<u32>)>>,
+}
+
+impl FreeSpace {
+    /// Of the data directory behind `paths`.
+    pub fn new(world: &World, paths: &Paths) -> Self {
+        Self { world: world.clone(), paths: paths.clone(), seen: Mutex::new(None) }
+    }
+
+    /// Bytes free now.
+    pub fn bytes(&self) -> std::io::Result<u64> {
+        self.world.disk.free_space(&self.paths.directory())
+    }
+
+    /// Pages that the database may have: what is there, and half of what is free, since a page is written to the WAL
+    /// before it gets to the main file. 0 (no limit) if the disk can't tell.
+    ///
+    /// Errors: [`Error::DiskLow`]: no write is accepted any more.
+    pub fn max_page_count(&self) -> Result<u32, Error> {
+        let mut seen = self.seen.lock().expect("no panic holds this lock");
+        let pages = match *seen {
+            Some((at, pages)) if at.elapsed() < MAX_AGE => pages,
+            _ => {
+                let pages = self.measure().unwrap_or(Some(0));
+                *seen = Some((Instant::now(), pages));
+                pages
+            }
+        };
+        pages.ok_or(Error::DiskLow)
+    }
+
+    /// `None`: too little is free.
+    fn measure(&self) -> std::io::Result<Option<u32>> {
+        let free = self.bytes()?;
+        if free < FREE_MIN {
+            return Ok(None);
+        }
+        let disk = &self.world.disk;
+        let directory = self.paths.directory();
+        let mut used = 0;
+        for name in disk.list(&directory)? {
+            used += disk.stat(&directory.join(name)).map_or(0, |stat| stat.size);
+        }
+        let pages = (used + free / 2) / PAGE_SIZE / STEP * STEP;
+        Ok(Some(pages.clamp(STEP, u32::MAX as u64 - 1) as u32))
+    }
+}

@@ -1,0 +1,248 @@
+//! Loading a database file: spooled, checked, then through the log (design §7).
+//!
+//! Nothing is proposed before the file is known to be good, and nothing is committed before it is known that it can
+//! be staged. What a refused load answers: `spec/backup-restore.md` §3.3.
+
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use openraft::errors::{ClientWriteError, RaftError};
+
+use super::{Error, Proposed, Store, checkpoint, write_error};
+use crate::command::{Command, Kind, Limits, LoadAbort, LoadBegin, LoadChunk, LoadCommit};
+use crate::db::check;
+use crate::raft::load::{Spool, SpoolFile};
+use crate::raft::machine::{Refusal, Response};
+use crate::raft::types::{Payload, TypeConfig};
+use crate::world::{File, Lane, Open};
+
+/// Bytes of a chunk in the log.
+const CHUNK: usize = 512 << 10;
+
+/// Chunks proposed at once.
+const WINDOW: usize = 4;
+
+/// What a body begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kindred {
+    Database,
+    Gzip,
+    Text,
+}
+
+/// A body on its way to `tmp/`.
+struct Receiver {
+    file: Box<dyn File>,
+    length: u64,
+    crc32c: u32,
+}
+
+impl Store {
+    /// Replaces the database by the file in `body`; `announced` is its length, if known. Returns when it is the
+    /// database of this node; an empty body changes nothing.
+    pub async fn load<S, E>(&self, body: S, announced: Option<u64>) -> Result<(), Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+    {
+        if !self.is_leader() {
+            return Err(Error::LeaderNotFound);
+        }
+        let path = self.temporary("upload");
+        let file = SpoolFile::new(self.world.disk.clone(), path.clone());
+        let Some((length, crc32c)) = self.receive(body, announced, path.clone()).await? else {
+            return Ok(());
+        };
+        let (disk, checked) = (self.world.disk.clone(), path.clone());
+        let lane = Lane::start(&*self.world.lanes, "check", ());
+        lane.call(move |_| check::check(&*disk, &checked)).await.map_err(Error::InvalidData)?;
+
+        let store = self.clone();
+        // From here the load ends by itself, whether or not the client still waits.
+        let task = crate::world::spawn(async move { store.replicate(file, length, crc32c).await });
+        task.await.map_err(|_| Error::LoadUnknown("the node is stopping".into()))?
+    }
+
+    /// Writes the body to `path`. `None`: it is empty.
+    async fn receive<S, E>(
+        &self,
+        mut body: S,
+        announced: Option<u64>,
+        path: PathBuf,
+    ) -> Result<Option<(u64, u32)>, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+    {
+        let free = self.free_space.bytes().unwrap_or(u64::MAX);
+        if let Some(need) = announced.filter(|need| *need > free) {
+            return Err(Error::DiskSpace { need, free });
+        }
+        let disk = self.world.disk.clone();
+        let lane = Lane::start(&*self.world.lanes, "receive", None::<Receiver>);
+        let opened = lane
+            .call(move |receiver| {
+                let file = disk.open(&path, Open::CreateNew)?;
+                *receiver = Some(Receiver { file, length: 0, crc32c: 0 });
+                Ok::<_, io::Error>(())
+            })
+            .await;
+        opened.map_err(|error| self.spool_error(&error, 0, announced))?;
+
+        // Held back until it can be told what they are.
+        let mut head = Vec::new();
+        let mut length = 0;
+        while let Some(bytes) = body.next().await {
+            let bytes = bytes.map_err(|_| Error::ClientGone)?;
+            length += bytes.len() as u64;
+            if head.len() < check::MAGIC.len() {
+                head.extend_from_slice(&bytes[..bytes.len().min(check::MAGIC.len())]);
+            }
+            if head.len() >= check::MAGIC.len() && kindred(&head) != Kindred::Database {
+                break;
+            }
+            let written = lane.call(move |receiver| receiver.as_mut().expect("opened above").write(&bytes)).await;
+            written.map_err(|error| self.spool_error(&error, length, announced))?;
+        }
+        if head.is_empty() {
+            return Ok(None);
+        }
+        match kindred(&head) {
+            Kindred::Database => {}
+            Kindred::Gzip => return Err(Error::InvalidData("gzip-compressed, decompress it first".into())),
+            Kindred::Text => return Err(Error::InvalidData("loading SQL text is not supported yet".into())),
+        }
+        let done = lane.call(|receiver| {
+            let receiver = receiver.take().expect("opened above");
+            receiver.file.sync().map(|()| (receiver.length, receiver.crc32c))
+        });
+        done.await.map(Some).map_err(|error| self.spool_error(&error, length, announced))
+    }
+
+    fn spool_error(&self, error: &io::Error, received: u64, announced: Option<u64>) -> Error {
+        if error.kind() == io::ErrorKind::StorageFull {
+            let free = self.free_space.bytes().unwrap_or(0);
+            return Error::DiskSpace { need: announced.unwrap_or(received), free };
+        }
+        Error::Raft(format!("spooling the load: {error}"))
+    }
+
+    /// Sends a checked file through the log.
+    async fn replicate(&self, file: SpoolFile, size: u64, crc32c: u32) -> Result<(), Error> {
+        let id = self.world.entropy.next_u64();
+        let path = file.path().to_path_buf();
+        self.machine.call(move |machine| machine.add_spool(Spool { id, file })).await;
+        let begin = Kind::LoadBegin(LoadBegin { size, spool: id });
+        let begun = self.propose(begin, Limits::default()).await;
+        let load_id = match begun {
+            Ok(Proposed { index, response: Response::Done }) => index,
+            Ok(_) => return Err(self.forget_spool(id, Error::LoadAlreadyInProgress).await),
+            Err(error) => return Err(self.forget_spool(id, error).await),
+        };
+        if let Err(error) = self.send_chunks(load_id, path, size).await {
+            return Err(self.abort(load_id, error).await);
+        }
+        // What can fail on this node fails before the commit.
+        if let Err(why) = self.machine.call(move |machine| machine.stage(load_id)).await {
+            return Err(self.abort(load_id, Error::InvalidData(why)).await);
+        }
+        let commit = Kind::LoadCommit(LoadCommit { load_id, size, crc32c });
+        match self.propose(commit, Limits::default()).await {
+            Ok(Proposed { response: Response::Done, .. }) => {}
+            Ok(Proposed { response, .. }) => return Err(Error::LoadUnknown(refusal(&response))),
+            Err(Error::LeaderNotFound) => return Err(Error::LeaderNotFound),
+            Err(error) => return Err(Error::LoadUnknown(error.to_string())),
+        }
+        // So that the chunks can go.
+        checkpoint::run(self, checkpoint::Purge::All).await;
+        Ok(())
+    }
+
+    async fn forget_spool(&self, id: u64, error: Error) -> Error {
+        self.machine.call(move |machine| machine.forget_spool(id)).await;
+        error
+    }
+
+    async fn send_chunks(&self, load_id: u64, path: PathBuf, size: u64) -> Result<(), Error> {
+        let disk = self.world.disk.clone();
+        let lane = Lane::start(&*self.world.lanes, "send", None::<Box<dyn File>>);
+        let opened = lane.call(move |file| {
+            *file = Some(disk.open(&path, Open::Read)?);
+            Ok::<_, io::Error>(())
+        });
+        opened.await.map_err(|error| Error::Raft(error.to_string()))?;
+        let mut offset = 0;
+        while offset < size {
+            let chunks = lane
+                .call(move |file| read_chunks(&**file.as_ref().expect("opened above"), load_id, offset, size))
+                .await
+                .map_err(|error| Error::Raft(error.to_string()))?;
+            offset = chunks.last().map_or(size, |chunk| chunk.offset + chunk.data.len() as u64);
+            let payloads = chunks.into_iter().map(|chunk| {
+                let kind = Some(Kind::LoadChunk(chunk));
+                Payload::from(&Command { kind, ..Command::default() })
+            });
+            let sent = self.raft.client_write_many(payloads).await;
+            let mut answers = sent.map_err(|fatal| Error::Stopped(fatal.to_string()))?;
+            while let Some(answer) = answers.next().await {
+                let written = answer.map_err(|fatal| Error::Stopped(fatal.to_string()))?;
+                let written =
+                    written.map_err(|error: ClientWriteError<TypeConfig>| write_error(RaftError::APIError(error)))?;
+                if written.response != Response::Done {
+                    return Err(Error::LoadUnknown(refusal(&written.response)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an open load. Whoever leads next does so too, if this node can't.
+    async fn abort(&self, load_id: u64, error: Error) -> Error {
+        let abort = Kind::LoadAbort(LoadAbort { load_id, reason: error.to_string() });
+        match self.propose(abort, Limits::default()).await {
+            Ok(_) => error,
+            Err(Error::Stopped(why)) => Error::Stopped(why),
+            Err(_) => Error::LeaderNotFound,
+        }
+    }
+}
+
+impl Receiver {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(bytes, self.length)?;
+        self.length += bytes.len() as u64;
+        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        Ok(())
+    }
+}
+
+fn read_chunks(file: &dyn File, load_id: u64, mut offset: u64, size: u64) -> io::Result<Vec<LoadChunk>> {
+    let mut chunks = Vec::new();
+    while offset < size && chunks.len() < WINDOW {
+        let mut data = vec![0; CHUNK.min((size - offset) as usize)];
+        if file.read_at(&mut data, offset)? < data.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let length = data.len() as u64;
+        chunks.push(LoadChunk { load_id, offset, data: data.into() });
+        offset += length;
+    }
+    Ok(chunks)
+}
+
+fn kindred(head: &[u8]) -> Kindred {
+    if head.starts_with(check::MAGIC) {
+        Kindred::Database
+    } else if head.starts_with(&[0x1f, 0x8b]) {
+        Kindred::Gzip
+    } else {
+        Kindred::Text
+    }
+}
+
+fn refusal(response: &Response) -> String {
+    match response {
+        Response::Refused(refusal) => refusal.to_string(),
+        _ => Refusal::NoSuchLoad.to_string(),
+    }
+}
