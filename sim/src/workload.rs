@@ -321,7 +321,7 @@ async fn load(client: &mut Client, random: &mut Random, shared: &Shared) -> bool
             history.acknowledge(id, None);
             true
         }
-        Ok(answer) if answer.status == 400 || answer.status == 200 => {
+        Ok(answer) if answer.status == 400 => {
             let text = String::from_utf8_lossy(&answer.body);
             history.judge::<()>(Err(format!("loads: the good file of operation {id} was refused: {text}")));
             false
@@ -346,6 +346,7 @@ async fn bad_load(client: &mut Client, random: &mut Random, shared: &Shared) -> 
         200 if is_empty && text == r#"{"results":[]}"# => history.refuse(id),
         400 if !is_empty && text.starts_with("invalid SQLite data") => history.refuse(id),
         500..600 => return false,
+        200 if text.contains("\"error\"") => return false,
         // Gzip doesn't have SQLite's magic.
         status => {
             history.judge::<()>(Err(format!("loads: {bad:?} of operation {id} was answered {status} {text:?}")));

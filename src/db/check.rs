@@ -9,17 +9,33 @@ use rusqlite::{Connection as Raw, OpenFlags};
 
 use super::authorizer::Role;
 use super::connection::Connection;
-use super::{SqlError, main_file};
+use super::{SqlError, fault, main_file};
 use crate::world::{Disk, Open};
 
 /// What every SQLite file begins with; the reference looks at the first 13 bytes.
 pub const MAGIC: &[u8; 13] = b"SQLite format";
 
-/// Checks the file at `path` completely. The error is one line for the client.
-pub fn check(disk: &dyn Disk, path: &Path) -> Result<(), String> {
+/// Why a file was not found to be good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It can't be loaded; one line for the client.
+    Invalid(String),
+    /// This node could not read it: that says nothing about the file.
+    Unreadable(String),
+}
+
+/// Checks the file at `path` completely.
+pub fn check(disk: &dyn Disk, path: &Path) -> Result<(), Unfit> {
     check_header(disk, path)?;
-    let connection = open_hostile(path, disk.sqlite_vfs()).map_err(|error| one_line(&error.to_string()))?;
-    run_check(&connection, "integrity_check")
+    fault::clear();
+    let checked = open_hostile(path, disk.sqlite_vfs())
+        .map_err(|error| one_line(&error.to_string()))
+        .and_then(|connection| run_check(&connection, "integrity_check"));
+    // SQLite reports a page that couldn't be read as damage.
+    match fault::take() {
+        Some(fault) => Err(Unfit::Unreadable(fault)),
+        None => checked.map_err(Unfit::Invalid),
+    }
 }
 
 /// Makes a checked file ready to become a generation: in WAL mode, complete without a WAL, durable.
@@ -51,28 +67,29 @@ fn failed(error: impl ToString) -> SqlError {
 }
 
 /// Header and size: what SQLite would only notice late, or mend.
-fn check_header(disk: &dyn Disk, path: &Path) -> Result<(), String> {
-    let io = |error: std::io::Error| one_line(&error.to_string());
+fn check_header(disk: &dyn Disk, path: &Path) -> Result<(), Unfit> {
+    let io = |error: std::io::Error| Unfit::Unreadable(one_line(&error.to_string()));
+    let invalid = |why: String| Err(Unfit::Invalid(why));
     let file = disk.open(path, Open::Read).map_err(io)?;
     let mut header = [0; 100];
     if file.read_at(&mut header, 0).map_err(io)? < header.len() {
-        return Err("file is shorter than a database header".into());
+        return invalid("file is shorter than a database header".into());
     }
     if &header[..16] != b"SQLite format 3\0" {
-        return Err("file is not a database".into());
+        return invalid("file is not a database".into());
     }
     let page_size = main_file::page_size(&header);
     if !page_size.is_power_of_two() {
-        return Err(format!("page size {page_size} is not a power of two"));
+        return invalid(format!("page size {page_size} is not a power of two"));
     }
     let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
     let (size, pages) = (file.len().map_err(io)?, number(28) as u64);
     // The page count is valid if the change counter was copied beside it; else the size of the file counts.
     if number(24) == number(92) && pages > 0 && size < pages * page_size as u64 {
-        return Err(format!("file has {size} bytes of {}", pages * page_size as u64));
+        return invalid(format!("file has {size} bytes of {}", pages * page_size as u64));
     }
     if size % page_size as u64 != 0 {
-        return Err(format!("file of {size} bytes is not a multiple of its page size {page_size}"));
+        return invalid(format!("file of {size} bytes is not a multiple of its page size {page_size}"));
     }
     Ok(())
 }

@@ -165,7 +165,7 @@ fn of_request(endpoint: Endpoint, failure: &Failure) -> Answer {
     use Endpoint as E;
     match (endpoint, failure) {
         (E::Execute | E::Query | E::Request | E::Sql | E::LoadText, _) => Answer::Envelope(failure.to_string()),
-        (E::Queue | E::LoadFile | E::Backup, Failure::NotOpen) => Answer::Envelope(failure.to_string()),
+        (E::Queue | E::LoadFile, Failure::NotOpen) => Answer::Envelope(failure.to_string()),
         (E::LoadFile, Failure::Transport(why)) => plain(500, format!("remote node failed to load: {why}")),
         (E::Queue | E::LoadFile | E::Backup, _) => plain(500, failure.to_string()),
         (E::Snapshot, Failure::NotOpen) | (E::Boot, _) => plain(503, failure.to_string()),
@@ -292,7 +292,8 @@ mod tests {
         ApplyTimeout | Execute Query Request Sql LoadText | 200 error: index 7: timeout waiting for fsm
         ApplyTimeout | Queue LoadFile Backup Snapshot | 500 index 7: timeout waiting for fsm
         ApplyTimeout | Boot | 503 index 7: timeout waiting for fsm
-        NotOpen | Execute Queue Query Request Sql LoadFile LoadText Backup | 200 error: store not open
+        NotOpen | Execute Queue Query Request Sql LoadFile LoadText | 200 error: store not open
+        NotOpen | Backup | 500 store not open
         NotOpen | Boot Snapshot | 503 store not open
         NotReady | Execute Query Request Sql LoadText | 200 error: store not ready
         NotReady | Queue LoadFile Backup Snapshot | 500 store not ready

@@ -99,6 +99,9 @@ impl Machine {
             .writer()
             .set_foreign_keys(applied.foreign_keys)
             .map_err(|fault| OpenError::Damaged { path: paths.main(database.generation()), why: fault.0 })?;
+        if let Some(id) = &applied.last_applied {
+            database.writer().connection().look(|connection| world.chaos.applied(id.index, connection));
+        }
         let current = Arc::new(Current::new(database.generation()));
         current.set_foreign_keys(applied.foreign_keys);
         Ok(Self {
@@ -179,22 +182,19 @@ impl Machine {
     }
 
     /// The pausing part of a background checkpoint; see [`Database::begin_background`].
-    pub fn begin_background(&mut self) -> Result<Option<(Background, Applied)>, Fault> {
+    pub fn begin_background(&mut self) -> Result<Option<Background>, Fault> {
         if self.load.is_some() {
             return Ok(None);
         }
-        let begun = self.database.begin_background(&self.applied.encode())?;
-        Ok(begun.map(|background| (background, self.applied.clone())))
+        self.database.begin_background(&self.applied.encode())
     }
 
-    /// Ends a background checkpoint to the state `applied`.
-    pub fn end_background(
-        &mut self,
-        background: Background,
-        applied: Applied,
-        copied: bool,
-    ) -> Result<Checkpoint, Fault> {
-        let outcome = self.database.end_background(background, copied)?;
+    /// Ends a background checkpoint; see [`Database::end_background`].
+    pub fn end_background(&mut self, background: Background, copied: bool) -> Result<Checkpoint, Fault> {
+        // No checkpoint passes the begin of a load that came meanwhile.
+        let copied = copied && self.load.is_none();
+        let outcome = self.database.end_background(background, copied, &self.applied.encode())?;
+        let applied = self.applied.clone();
         Ok(self.checkpointed(outcome, applied))
     }
 

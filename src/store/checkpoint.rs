@@ -126,7 +126,7 @@ async fn attempt(store: &Store) -> Result<Checkpoint, Fault> {
     }
     let begun = store.machine.call(|machine| machine.begin_background()).await?;
     paused(store, began);
-    let Some((background, applied)) = begun else {
+    let Some(background) = begun else {
         // Nothing to copy, or something in the way: the direct form tells.
         return store.machine.call(|machine| machine.checkpoint()).await;
     };
@@ -138,7 +138,7 @@ async fn attempt(store: &Store) -> Result<Checkpoint, Fault> {
         })
         .await;
     let copied = copied?;
-    store.machine.call(move |machine| machine.end_background(background, applied, copied)).await
+    store.machine.call(move |machine| machine.end_background(background, copied)).await
 }
 
 fn paused(store: &Store, began: Instant) {

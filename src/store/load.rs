@@ -12,7 +12,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 
 use super::{Error, Proposed, Store, checkpoint, write_error};
 use crate::command::{Command, Kind, Limits, LoadAbort, LoadBegin, LoadChunk, LoadCommit};
-use crate::db::check;
+use crate::db::check::{self, Unfit};
 use crate::raft::load::{Spool, SpoolFile};
 use crate::raft::machine::{Refusal, Response};
 use crate::raft::types::{Payload, TypeConfig};
@@ -56,7 +56,10 @@ impl Store {
         };
         let (disk, checked) = (self.world.disk.clone(), path.clone());
         let lane = Lane::start(&*self.world.lanes, "check", ());
-        lane.call(move |_| check::check(&*disk, &checked)).await.map_err(Error::InvalidData)?;
+        lane.call(move |_| check::check(&*disk, &checked)).await.map_err(|unfit| match unfit {
+            Unfit::Invalid(why) => Error::InvalidData(why),
+            Unfit::Unreadable(why) => Error::Raft(format!("checking the load: {why}")),
+        })?;
 
         let store = self.clone();
         // From here the load ends by itself, whether or not the client still waits.

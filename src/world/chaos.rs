@@ -5,7 +5,7 @@ pub trait Chaos: Send + Sync {
     /// Whether the rare path `name` is taken here and now. Every answer must be correct.
     fn here(&self, name: &'static str) -> bool;
 
-    /// Called on the writer's lane after the entry at `index` was applied, with the writer's connection, to be read
-    /// only.
+    /// Called on the writer's lane after the entry at `index` was applied, and when the state at `index` was found at
+    /// start, with the writer's connection, to be read only.
     fn applied(&self, _index: u64, _connection: &rusqlite::Connection) {}
 }
