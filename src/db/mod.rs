@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod connection;
 pub mod database;
 pub mod determinism;
+pub mod dump;
 pub mod engine;
 pub mod entry;
 pub mod execute;
