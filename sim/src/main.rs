@@ -53,6 +53,8 @@ fn print(seed: u64, report: &Report) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(failure) => {
+            // One line: SQLite's texts have several.
+            let failure = failure.replace('\n', " ");
             println!("seed {seed} FAILED: {failure} ({summary})");
             ExitCode::FAILURE
         }

@@ -53,11 +53,10 @@ impl Options {
     /// What `seed` decides.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed).fork("swarm");
-        let mut faults: Vec<(Fault, u64)> = ALL.iter().copied().filter(|_| random.chance(2, 3)).collect();
-        if faults.is_empty() {
-            faults = ALL.to_vec();
-        }
-        let gap = random.between(500, 3_000);
+        // Power losses are never left out: they are what the log is for.
+        let is_in = |fault: Fault, random: &mut Random| fault == Fault::PowerLossMidway || random.chance(2, 3);
+        let faults = ALL.iter().copied().filter(|(fault, _)| is_in(*fault, &mut random)).collect();
+        let gap = random.between(200, 2_000);
         let latency = random.between(1, 4);
         let mut rarely = |weight: u64| if random.chance(2, 3) { random.between(1, weight + 1) } else { 0 };
         let (reads, backups, loads, bad_loads) = (rarely(60), rarely(8), rarely(4), rarely(4));
@@ -68,18 +67,18 @@ impl Options {
             clock_offset_ms: random.below(4_000_000) as i64 - 2_000_000,
             clock_drift_ms: random.below(2_000) as i64 - 1_000,
             lane_longest_ms: [0, 2, 10, 40][random.below(4) as usize],
-            clients: random.between(2, 6),
+            clients: random.between(3, 7),
             workload: Workload {
                 writes: 60,
                 reads,
                 backups,
                 loads,
                 bad_loads,
-                pause_ms: random.between(20, 250),
+                pause_ms: random.between(10, 150),
                 value_bytes: [100, 2_000, 20_000][random.below(3) as usize],
             },
             faults,
-            fault_gap_ms: (gap, gap + random.between(500, 3_000)),
+            fault_gap_ms: (gap, gap + random.between(500, 2_000)),
             node: Node {
                 snapshot_entries: [16, 64, 256, 8192][random.below(4) as usize],
                 snapshot_wal_bytes: [0, 64 << 10, 512 << 10, 4 << 20][random.below(4) as usize],
