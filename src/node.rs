@@ -10,7 +10,7 @@ use crate::data_dir::{self, DataDir};
 use crate::http::routes::{Api, router};
 use crate::http::serve::serve;
 use crate::raft::types::Node as RaftNode;
-use crate::store::{self, Store, checkpoint, leader};
+use crate::store::{self, Store, checkpoint, leader, maintenance};
 use crate::world::{World, spawn};
 
 /// Why a node could not start, or had to stop: one line each.
@@ -94,12 +94,14 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
             wal_bytes: config.snapshot.wal_bytes.unwrap_or(0),
             interval: config.snapshot.interval,
         },
+        maintenance: maintenance::Options { optimize: config.optimize_interval, vacuum: config.vacuum_interval },
         leader_lease: config.raft.leader_lease_timeout,
         skip_entry: config.skip_entry.unwrap_or(0),
     };
     let store = Store::open(world, options).await?;
     spawn(leader::watch(store.clone()));
     spawn(checkpoint::watch(store.clone()));
+    spawn(maintenance::watch(store.clone()));
     leader::bootstrap(&store).await?;
     assert!(api.store.set(store.clone()).is_ok(), "the store is opened once");
     Ok(store)

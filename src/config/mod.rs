@@ -37,6 +37,10 @@ pub struct Config {
     pub readers_max: Option<usize>,
 
     pub snapshot: Snapshot,
+    /// Between two `PRAGMA optimize`; zero: never.
+    pub optimize_interval: Duration,
+    /// Between two VACUUMs; zero: never.
+    pub vacuum_interval: Duration,
     pub raft: RaftTiming,
     /// As given; unknown levels are fine.
     pub raft_log_level: String,
@@ -155,6 +159,8 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
             wal_bytes: Some(given.uint("raft-snap-wal-size")).filter(|bytes| *bytes > 0),
             interval: given.duration("raft-snap-int").to_std(),
         },
+        optimize_interval: given.duration("auto-optimize-int").to_std(),
+        vacuum_interval: given.duration("auto-vacuum-int").to_std(),
         raft,
         raft_log_level: given.text("raft-log-level").to_string(),
         skip_entry: Some(given.uint("skip-entry")).filter(|index| *index > 0),
@@ -250,6 +256,8 @@ mod tests {
             foreign_keys: false,
             readers_max: Some(256),
             snapshot: Snapshot { entries: 8192, wal_bytes: Some(4_194_304), interval: Duration::from_secs(10) },
+            optimize_interval: Duration::from_secs(24 * 3600),
+            vacuum_interval: Duration::ZERO,
             raft: RaftTiming {
                 heartbeat_timeout: Duration::from_secs(1),
                 election_timeout: Duration::from_secs(1),
@@ -406,8 +414,8 @@ mod tests {
         check("-auth x d", "fatal: not supported yet: -auth");
         check("-write-queue-capacity 1 d", "fatal: not supported yet: -write-queue-capacity");
         check("-raft-cluster-remove-shutdown=true d", "fatal: not supported yet: -raft-cluster-remove-shutdown");
-        check("-cpu-profile x -auto-optimize-int 0 d", "fatal: not supported yet: -auto-optimize-int");
-        config("-auth= -write-queue-capacity 0x400 -auto-optimize-int 1440m -raft-shutdown-stepdown=false d");
+        check("-cpu-profile x -write-queue-tx d", "fatal: not supported yet: -write-queue-tx");
+        config("-auth= -write-queue-capacity 0x400 -auto-optimize-int 10m -raft-shutdown-stepdown=false d");
         config("-http-addr :4001 -raft-addr :4002 d");
     }
 

@@ -75,8 +75,17 @@ pub fn sqlite_version() -> &'static str {
     rusqlite::version()
 }
 
-/// What makes two engines compute the same: SQLite's source and options, and our own rules. It is replicated state.
+/// What makes two engines compute the same: SQLite's source and options, the machine's mathematics, and our own rules.
+/// It is replicated state.
 pub fn fingerprint() -> String {
+    // SAFETY: a static string.
+    let source = unsafe { CStr::from_ptr(ffi::sqlite3_sourceid()) }.to_string_lossy();
+    let (options, math) = (crc32c::crc32c(compile_options().join(" ").as_bytes()), math());
+    format!("{source} options {options:08x} math {math:08x} rules {}", super::connection::RULES_VERSION)
+}
+
+/// SQLite's compile-time options, sorted, without the C compiler's version: that doesn't change what is computed.
+pub fn compile_options() -> Vec<String> {
     let mut options = Vec::new();
     for n in 0.. {
         // SAFETY: the answer is NULL past the end, else a static string.
@@ -86,16 +95,40 @@ pub fn fingerprint() -> String {
         }
         // SAFETY: see above.
         let option = unsafe { CStr::from_ptr(option) }.to_string_lossy();
-        // The C compiler's version doesn't change what is computed.
         if !option.starts_with("COMPILER=") {
             options.push(option.into_owned());
         }
     }
     options.sort();
-    // SAFETY: a static string.
-    let source = unsafe { CStr::from_ptr(ffi::sqlite3_sourceid()) }.to_string_lossy();
-    let options = crc32c::crc32c(options.join(" ").as_bytes());
-    format!("{source} options {options:08x} rules {}", super::connection::RULES_VERSION)
+    options
+}
+
+/// A sample of what SQL's mathematical functions give here: they are the C library's, and its versions differ in last
+/// digits.
+fn math() -> u32 {
+    let functions: [fn(f64) -> f64; 12] = [
+        f64::sin,
+        f64::cos,
+        f64::tan,
+        f64::asin,
+        f64::atan,
+        f64::sinh,
+        f64::tanh,
+        f64::exp,
+        f64::ln,
+        f64::log2,
+        f64::log10,
+        f64::sqrt,
+    ];
+    let mut sum = 0;
+    for n in 1..=200 {
+        let x = n as f64 / 200.3;
+        for function in functions {
+            sum = crc32c::crc32c_append(sum, &function(x).to_bits().to_le_bytes());
+        }
+        sum = crc32c::crc32c_append(sum, &(1.0 + x).powf(10.0 * x).to_bits().to_le_bytes());
+    }
+    sum
 }
 
 fn originals() -> &'static Originals {
@@ -150,4 +183,40 @@ unsafe extern "C" fn utc(time: *const c_void, broken_down: *mut c_void) -> c_int
     // SAFETY: SQLite passes a `time_t` and a `struct tm`, as to localtime_r.
     let done = unsafe { libc::gmtime_r(time.cast(), broken_down.cast()) };
     done.is_null() as c_int
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// http-data.md §9.1, ours.
+    #[test]
+    fn sqlite_is_built_with_the_options_that_clients_can_observe() {
+        let options = compile_options();
+        let has = |name: &str| options.iter().any(|option| option.split('=').next() == Some(name));
+        for name in [
+            "ENABLE_COLUMN_METADATA",
+            "ENABLE_DBSTAT_VTAB",
+            "ENABLE_FTS3",
+            "ENABLE_FTS3_PARENTHESIS",
+            "ENABLE_FTS5",
+            "ENABLE_GEOPOLY",
+            "ENABLE_MATH_FUNCTIONS",
+            "ENABLE_PREUPDATE_HOOK",
+            "ENABLE_RTREE",
+            "ENABLE_SESSION",
+            "OMIT_DEPRECATED",
+            "OMIT_SHARED_CACHE",
+        ] {
+            assert!(has(name), "{name} is missing from {options:?}");
+        }
+        for name in ["ENABLE_UPDATE_DELETE_LIMIT", "DEFAULT_RECURSIVE_TRIGGERS", "OMIT_JSON"] {
+            assert!(!has(name), "{name} is set");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_same_each_time() {
+        assert_eq!(fingerprint(), fingerprint());
+    }
 }

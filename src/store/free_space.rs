@@ -37,6 +37,18 @@ impl FreeSpace {
         self.world.disk.free_space(&self.paths.directory())
     }
 
+    /// Bytes of the database's files.
+    pub fn used(&self) -> std::io::Result<u64> {
+        let disk = &self.world.disk;
+        let directory = self.paths.directory();
+        let mut used = 0;
+        for name in disk.list(&directory)? {
+            // A file that a load has just replaced is gone.
+            used += disk.stat(&directory.join(name)).map_or(0, |stat| stat.size);
+        }
+        Ok(used)
+    }
+
     /// Pages that the database may have: what is there, and half of what is free, since a page is written to the WAL
     /// before it gets to the main file. 0 (no limit) if the disk can't tell.
     ///
@@ -60,13 +72,7 @@ impl FreeSpace {
         if free < FREE_MIN {
             return Ok(None);
         }
-        let disk = &self.world.disk;
-        let directory = self.paths.directory();
-        let mut used = 0;
-        for name in disk.list(&directory)? {
-            used += disk.stat(&directory.join(name)).map_or(0, |stat| stat.size);
-        }
-        let pages = (used + free / 2) / PAGE_SIZE / STEP * STEP;
+        let pages = (self.used()? + free / 2) / PAGE_SIZE / STEP * STEP;
         Ok(Some(pages.clamp(STEP, u32::MAX as u64 - 1) as u32))
     }
 }

@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod execute;
 pub mod leader;
 pub mod load;
+pub mod maintenance;
 pub mod query;
 pub mod status;
 
@@ -52,6 +53,7 @@ pub struct Options {
     pub foreign_keys: bool,
     pub readers_max: usize,
     pub checkpoint: checkpoint::Options,
+    pub maintenance: maintenance::Options,
     /// Quorum not heard for this long: the lease is over.
     pub leader_lease: Duration,
     /// An entry that is passed without being applied; 0: none.

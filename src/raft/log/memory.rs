@@ -170,3 +170,51 @@ pub fn weight(entry: &Entry) -> usize {
             EntryPayload::Membership(membership) => 64 * membership.nodes().count(),
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::convert::log_id;
+
+    fn memory(count: u64) -> Memory {
+        let mut memory = Memory {
+            vote: None,
+            committed: None,
+            purged: None,
+            first: 0,
+            next: 0,
+            terms: Terms::default(),
+            segments: Vec::new(),
+            durable_next: 0,
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            cache_bytes_max: 0,
+            cuts: 0,
+            changes: 0,
+            stopped: None,
+        };
+        for index in 0..count {
+            memory.push(Entry { log_id: log_id(1, index), payload: EntryPayload::Blank });
+        }
+        memory
+    }
+
+    /// A reader would look for it on the disk, where it isn't.
+    #[test]
+    fn what_is_not_durable_stays() {
+        let mut memory = memory(5);
+        memory.evict();
+        assert_eq!(memory.cache.len(), 5);
+        memory.durable_next = 2;
+        memory.cuts = 1;
+        memory.evict();
+        assert_eq!(memory.cache.len(), 5, "what the lane says is of before the cut");
+        memory.cuts = 0;
+        memory.evict();
+        assert_eq!((memory.cache.len(), memory.cache_bytes), (3, 3 * record::HEAD));
+        memory.cache_bytes_max = record::HEAD;
+        memory.durable_next = 5;
+        memory.evict();
+        assert_eq!(memory.cache.len(), 1);
+    }
+}

@@ -66,18 +66,39 @@ fn a_torn_batch_that_nobody_was_told_of_is_cut() {
     });
 }
 
-/// A client's blob may hold a piece of this very log. Taking it for a record would stop a healthy node.
+/// A client's blob may hold a piece of this very log, even of one that knew more to be durable. Taking it for a record
+/// would stop a healthy node.
 #[test]
 fn records_in_a_payload_prove_nothing() {
     run(async {
         let home = home();
-        append_singly(&mut home.opened(), entries(1, 0..=4)).await;
+        let mut log = home.opened();
+        append_singly(&mut log, entries(1, 0..=9)).await;
         let copy = crate::world::disk::read_small(&*home.world.disk, &home.segments()[0]).unwrap().unwrap();
+        log.truncate_after(Some(log_id(1, 4))).await.unwrap();
         let mut blob = entry(1, 5);
         blob.payload = EntryPayload::Normal(Payload(Bytes::from(copy[..1024].to_vec())));
-        append(&mut home.opened(), vec![blob]).await;
+        append(&mut log, vec![blob]).await;
         home.edit(&home.segments()[0], |bytes| bytes[place(5)] ^= 1);
         assert_eq!(all(&mut home.opened()).await, entries(1, 0..=4));
+    });
+}
+
+/// Its index and term would do: only the chain tells that it follows another entry 5.
+#[test]
+fn a_stale_record_behind_a_newer_one_is_not_the_next() {
+    run(async {
+        let home = home();
+        let mut log = home.opened();
+        append_singly(&mut log, entries(1, 0..=4)).await;
+        append(&mut log, entries(1, 5..=7)).await;
+        let old = crate::world::disk::read_small(&*home.world.disk, &home.segments()[0]).unwrap().unwrap();
+        log.truncate_after(Some(log_id(1, 4))).await.unwrap();
+        let mut other = entry(1, 5);
+        other.payload = EntryPayload::Normal(Payload(Bytes::from_static(b"another twenty bytes")));
+        append(&mut log, vec![other.clone()]).await;
+        home.edit(&home.segments()[0], |bytes| bytes[place(6)..].copy_from_slice(&old[place(6)..]));
+        assert_eq!(all(&mut home.opened()).await, [entries(1, 0..=4), vec![other]].concat());
     });
 }
 
