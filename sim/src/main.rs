@@ -1,1 +1,60 @@
-fn main() {}
+//! Runs one seed: `sim --seed N [--trace FILE] [--no-entropy]`. `cargo xtask sim` runs many.
+//!
+//! Exit code 1: the seed failed, and the last line says why. `--no-entropy` leaves randomness to the system: two runs
+//! must then differ.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use sim::run::{self, Manner, Report};
+use sim::swarm::Options;
+
+fn main() -> ExitCode {
+    let mut seed = None;
+    let mut trace: Option<PathBuf> = None;
+    let mut is_seeded = true;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--seed" => seed = arguments.next().and_then(|seed| seed.parse().ok()),
+            "--trace" => trace = arguments.next().map(PathBuf::from),
+            "--no-entropy" => is_seeded = false,
+            _ => seed = None,
+        }
+    }
+    let Some(seed) = seed else {
+        eprintln!("usage: sim --seed N [--trace FILE] [--no-entropy]");
+        return ExitCode::from(2);
+    };
+    let options = Options::draw(seed);
+    println!("{options:#?}");
+    match run::run(&options, &Manner { trace: trace.as_deref(), is_seeded }) {
+        Ok(report) => print(seed, &report),
+        Err(error) => {
+            println!("seed {seed} failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The last two lines are for `xtask`: the digest, and the verdict.
+fn print(seed: u64, report: &Report) -> ExitCode {
+    let (digest, counts) = (report.digest, report.counts);
+    println!("{counts:?}");
+    println!("trace {:016x} {} lines", digest.hash, digest.lines);
+    let seconds = report.simulated.as_secs();
+    let summary = format!(
+        "{seconds} s, {} acknowledged, {} reads, {} backups, {} loads, {} faults, {} stops",
+        counts.acknowledged, counts.reads, counts.backups, counts.loads, report.faults, counts.stops
+    );
+    match &report.failure {
+        None => {
+            println!("seed {seed} ok: {summary}");
+            ExitCode::SUCCESS
+        }
+        Some(failure) => {
+            println!("seed {seed} FAILED: {failure} ({summary})");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 mod check;
 mod fix;
+mod sim;
 mod step;
 
 use std::process::ExitCode;
@@ -14,6 +15,10 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
 const VERBS: &[Verb] = &[
     ("check", "format, lints, tests, a short simulation sweep; writes nothing", check::run),
     ("fix", "writes formatting and what clippy can mend", fix::run),
+    ("sim", "--seed N | --seeds A..B | --minutes M, [--twice]: one seed a process, one process a core", |arguments| {
+        anyhow::ensure!(sim::run(arguments)?, "a seed failed");
+        Ok(())
+    }),
 ];
 
 fn main() -> ExitCode {

@@ -126,6 +126,7 @@ impl SimDisk {
             armed: Vec::new(),
             capacity: CAPACITY,
             slowness: Duration::ZERO,
+            is_looked_at: false,
             random: Random::new(seed).fork("disk"),
         };
         Self { shared: Arc::new(Shared { name: name.into(), clock, trace, state: Mutex::new(state) }) }
@@ -144,6 +145,24 @@ impl SimDisk {
     /// Forgets the failures that have not fired; returns how many there were.
     pub fn disarm(&self) -> usize {
         std::mem::take(&mut self.state().armed).len()
+    }
+
+    /// Whether a failure is armed that has not fired.
+    pub fn is_armed(&self) -> bool {
+        !self.state().armed.is_empty()
+    }
+
+    /// Whether the disk is smaller than it was.
+    pub fn is_limited(&self) -> bool {
+        self.state().capacity != CAPACITY
+    }
+
+    /// Lets the harness look: no failure fires at what `look` does, power or not, and no line is written.
+    pub fn undisturbed<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.state().is_looked_at = true;
+        let result = look();
+        self.state().is_looked_at = false;
+        result
     }
 
     /// The disk's size in bytes; `None` for plenty.
@@ -257,6 +276,9 @@ impl SimDisk {
 
     /// Writes the trace line of an operation. `what` is its name, path and numbers.
     fn traced<T>(&self, what: fmt::Arguments<'_>, result: io::Result<T>) -> io::Result<T> {
+        if self.state().is_looked_at {
+            return result;
+        }
         match &result {
             Ok(_) => self.shared.trace.line(format_args!("{} disk {what}", self.shared.name)),
             Err(error) => self.shared.trace.line(format_args!("{} disk {what} ! {error}", self.shared.name)),

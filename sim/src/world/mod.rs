@@ -1,5 +1,6 @@
 //! The simulated side of `rqlite::world`. Each file's header is its fault model.
 
+pub mod chaos;
 pub mod clock;
 pub mod disk;
 pub mod entropy;

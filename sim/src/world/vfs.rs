@@ -28,6 +28,10 @@ use locks::{Holder, Locks, Regions};
 /// A registered VFS; it is unregistered when this is dropped. No connection may be left then.
 pub struct Registered(*mut ffi::sqlite3_vfs);
 
+// SAFETY: the pointer is only given back to SQLite, whose list of VFSs has a mutex.
+unsafe impl Send for Registered {}
+unsafe impl Sync for Registered {}
+
 /// What the VFS's methods find behind `pAppData`.
 struct Machine {
     disk: SimDisk,

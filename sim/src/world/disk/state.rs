@@ -24,6 +24,8 @@ pub struct State {
     pub capacity: u64,
     pub slowness: Duration,
     pub random: Random,
+    /// See [`super::SimDisk::undisturbed`].
+    pub is_looked_at: bool,
 }
 
 pub struct Inode {
@@ -70,6 +72,9 @@ impl Inode {
 impl State {
     /// Counts an operation; an error if it is chosen to fail.
     pub fn admit(&mut self, operation: Operation, path: &str) -> io::Result<()> {
+        if self.is_looked_at {
+            return Ok(());
+        }
         if !self.powered {
             return Err(no_power());
         }

@@ -1,0 +1,116 @@
+//! An HTTP client on a simulated machine.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use rqlite::world::Net;
+
+use crate::trace::{HASH_START, Trace, fold};
+use crate::world::net::SimNet;
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// `X-RQLITE-RAFT-INDEX`.
+    pub index: Option<u64>,
+    pub body: Bytes,
+}
+
+/// How a client calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    pub timeout: Duration,
+    /// It waits so long between two parts of the answer.
+    pub pause: Duration,
+}
+
+impl Manner {
+    /// Reads as fast as it can.
+    pub fn quick(timeout: Duration) -> Self {
+        Self { timeout, pause: Duration::ZERO }
+    }
+}
+
+/// Calls one server over one connection at a time.
+pub struct Client {
+    name: String,
+    server: String,
+    net: SimNet,
+    trace: Trace,
+    connection: Option<SendRequest<Full<Bytes>>>,
+    calls: u64,
+}
+
+impl Client {
+    /// A client on the machine `name` that calls `server` (`host:port`).
+    pub fn new(name: &str, server: &str, trace: Trace) -> Self {
+        let net = SimNet::new(name, trace.clone());
+        Self { name: name.into(), server: server.into(), net, trace, connection: None, calls: 0 }
+    }
+
+    /// One request. An error says nothing about whether the server did what was asked.
+    pub async fn call(&mut self, method: Method, path: &str, body: Bytes, manner: Manner) -> Result<Answer, String> {
+        self.calls += 1;
+        let (call, length, hash) = (self.calls, body.len(), fold(HASH_START, &body));
+        self.trace.line(format_args!("{} call {call} {method} {path} {length} {hash:016x}", self.name));
+        let exchange = self.exchange(method, path, body, manner.pause);
+        let result = match tokio::time::timeout(manner.timeout, exchange).await {
+            Ok(result) => result.map_err(|error| format!("{error:#}")),
+            Err(_) => Err("timeout".into()),
+        };
+        let mut told = String::new();
+        match &result {
+            Ok(answer) => {
+                let (length, hash) = (answer.body.len(), fold(HASH_START, &answer.body));
+                write!(told, "{} {length} {hash:016x}", answer.status).expect("a string takes everything");
+                if answer.status != 200 {
+                    told += &format!(" {:?}", String::from_utf8_lossy(&answer.body));
+                }
+            }
+            Err(error) => {
+                // A connection on which something went wrong may bring the answer to this call to the next.
+                self.connection = None;
+                told = format!("failed: {error}");
+            }
+        }
+        self.trace.line(format_args!("{} answer {call} {told}", self.name));
+        result
+    }
+
+    async fn exchange(&mut self, method: Method, path: &str, body: Bytes, pause: Duration) -> anyhow::Result<Answer> {
+        let request = Request::builder().method(method).uri(path).header("host", &self.server).body(Full::new(body))?;
+        let mut sender = match self.connection.take() {
+            Some(sender) if sender.is_ready() => sender,
+            _ => {
+                let stream = self.net.connect(&self.server).await?;
+                let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+                rqlite::world::spawn(async move {
+                    // Who waits for an answer sees the error.
+                    let _ = connection.await;
+                });
+                sender
+            }
+        };
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let index = response.headers().get("x-rqlite-raft-index").and_then(|index| index.to_str().ok()?.parse().ok());
+        let mut parts = response.into_body();
+        let mut body = Vec::new();
+        while let Some(part) = parts.frame().await {
+            if let Ok(data) = part?.into_data() {
+                body.extend_from_slice(&data);
+            }
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        self.connection = Some(sender);
+        Ok(Answer { status, index, body: body.into() })
+    }
+}

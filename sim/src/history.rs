@@ -1,0 +1,201 @@
+//! What the clients asked, what they were told, and what the node applied.
+//!
+//! Every operation that changes the database appends its number to the table `ops`, so a state is known by the last
+//! row of that table: its [`Mark`]. A client call that failed or timed out is *unknown*: it may have been applied.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::invariants;
+
+/// Number of an operation, unique in a run.
+pub type OpId = u64;
+/// Index in the Raft log.
+pub type Index = u64;
+
+/// What tells a state of the database from all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Rows of `ops`.
+    pub count: i64,
+    /// The last row of `ops`.
+    pub last: Option<(i64, OpId)>,
+}
+
+/// One bound statement: text and parameters as JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    pub sql: String,
+    pub parameters: Vec<serde_json::Value>,
+}
+
+/// What an operation does.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// /db/execute.
+    Execute { statements: Vec<Statement>, transaction: bool },
+    /// /db/load of a good file, whose content has this hash.
+    Load { file: Arc<Vec<u8>>, hash: u64 },
+    /// /db/load of something that must be refused.
+    BadLoad,
+}
+
+/// What the client was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing yet, or nothing certain.
+    Unknown,
+    /// It is done, durable, and never undone.
+    Acknowledged,
+    /// It has not happened and never will.
+    Refused,
+}
+
+/// One call that changes the database.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub work: Work,
+    pub outcome: Outcome,
+}
+
+/// The state after the entry at an index was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    pub hash: u64,
+    pub mark: Mark,
+}
+
+/// Everything known of a run. The first violation of an invariant ends it.
+#[derive(Default)]
+pub struct History {
+    operations: BTreeMap<OpId, Operation>,
+    applied: BTreeMap<Index, State>,
+    index_of: BTreeMap<OpId, Index>,
+    op_at: BTreeMap<Index, OpId>,
+    /// The highest index of an operation whose effect a client has seen: no later answer may be older.
+    floor: Index,
+    violation: Option<String>,
+    pub counts: Counts,
+}
+
+/// How much of what happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    pub reads: u64,
+    pub backups: u64,
+    pub loads: u64,
+    pub refused_loads: u64,
+    pub restarts: u64,
+    pub stops: u64,
+}
+
+impl History {
+    /// A client is about to call.
+    pub fn call(&mut self, work: Work) -> OpId {
+        let id = self.next_id();
+        self.operations.insert(id, Operation { work, outcome: Outcome::Unknown });
+        id
+    }
+
+    /// The number that the next call gets.
+    pub fn next_id(&self) -> OpId {
+        self.operations.len() as OpId + 1
+    }
+
+    /// The answer said that the operation is done, at `index` if it told.
+    pub fn acknowledge(&mut self, id: OpId, index: Option<Index>) {
+        self.operations.get_mut(&id).expect("it was called").outcome = Outcome::Acknowledged;
+        self.counts.acknowledged += 1;
+        let result = invariants::acknowledged::check(id, index, self.index_of.get(&id).copied());
+        if let Some(index) = self.judge(result) {
+            self.floor = self.floor.max(index);
+        }
+    }
+
+    /// The answer said that the operation did not and will not happen.
+    pub fn refuse(&mut self, id: OpId) {
+        self.operations.get_mut(&id).expect("it was called").outcome = Outcome::Refused;
+        self.counts.refused += 1;
+        let result = invariants::refused::check(id, self.index_of.get(&id).copied());
+        self.judge(result);
+    }
+
+    /// The call failed or timed out.
+    pub fn leave_unknown(&mut self) {
+        self.counts.unknown += 1;
+    }
+
+    /// The node applied the entry at `index`.
+    pub fn apply(&mut self, index: Index, state: State) {
+        let result = invariants::replay::check(index, self.applied.get(&index).copied(), state);
+        self.judge(result);
+        if let Some((_, op)) = state.mark.last {
+            let result = invariants::once::check_applied(op, index, state.mark, &self.applied, &self.index_of);
+            self.judge(result);
+            if !self.index_of.contains_key(&op) {
+                let operation = self.operations.get(&op);
+                let result = invariants::refused::check_applied(op, operation).and_then(|()| match operation {
+                    Some(Operation { work: Work::Load { hash, .. }, .. }) => {
+                        invariants::loads::check(op, index, *hash, state.hash)
+                    }
+                    _ => Ok(()),
+                });
+                self.judge(result);
+                self.index_of.insert(op, index);
+                self.op_at.insert(index, op);
+            }
+        }
+        self.applied.insert(index, state);
+    }
+
+    /// A read that began when the floor was `floor` saw `mark`.
+    pub fn read(&mut self, level: &str, floor: Index, mark: Mark) {
+        self.counts.reads += 1;
+        let result = invariants::reads::check(level, floor, mark, &self.index_of, &self.op_at, &self.applied);
+        if let Some(index) = self.judge(result) {
+            self.floor = self.floor.max(index);
+        }
+    }
+
+    /// A backup that was asked for when the floor was `floor` names `index` and has content `hash`.
+    pub fn backup(&mut self, floor: Index, index: Index, hash: u64) {
+        self.counts.backups += 1;
+        let result = invariants::backups::check(floor, index, hash, self.state_at(index));
+        self.judge(result);
+        let last = self.op_at.range(..=index).next_back().map_or(0, |(index, _)| *index);
+        self.floor = self.floor.max(last);
+    }
+
+    /// Keeps the first violation.
+    pub fn judge<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|violation| self.violation.get_or_insert(violation)).ok()
+    }
+
+    /// The first violation, if there was one.
+    pub fn violation(&self) -> Option<&str> {
+        self.violation.as_deref()
+    }
+
+    /// See the field.
+    pub fn floor(&self) -> Index {
+        self.floor
+    }
+
+    /// The state after everything up to `index` was applied.
+    pub fn state_at(&self, index: Index) -> Option<State> {
+        self.applied.range(..=index).next_back().map(|(_, state)| *state)
+    }
+
+    /// All operations by number.
+    pub fn operations(&self) -> &BTreeMap<OpId, Operation> {
+        &self.operations
+    }
+
+    /// The operations that were applied, by index.
+    pub fn in_order(&self) -> &BTreeMap<Index, OpId> {
+        &self.op_at
+    }
+}

@@ -1,0 +1,68 @@
+//! A read shows a state that was, and none older than what a client has seen before.
+//!
+//! With one node this holds for every level, `none` included, and across restarts: a node is not ready before the
+//! saved commit index is applied again.
+//!
+//! Source: faults.md I4; hazard H22; http-data.md §11.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Index, Mark, OpId, State};
+
+/// A read at `level`, begun when `floor` had been seen, saw `mark`. Returns the index that it shows.
+pub fn check(
+    level: &str,
+    floor: Index,
+    mark: Mark,
+    index_of: &BTreeMap<OpId, Index>,
+    op_at: &BTreeMap<Index, OpId>,
+    applied: &BTreeMap<Index, State>,
+) -> Result<Index, String> {
+    let seen = match mark.last {
+        None => 0,
+        Some((_, op)) => *index_of.get(&op).ok_or_else(|| format!("reads: {level} shows {mark:?}, never applied"))?,
+    };
+    let state = applied.get(&seen).map_or(Mark::default(), |state| state.mark);
+    if state != mark {
+        return Err(format!("reads: {level} shows {mark:?}, but index {seen} is {state:?}"));
+    }
+    let needed = op_at.range(..=floor).next_back().map_or(0, |(index, _)| *index);
+    if seen < needed {
+        return Err(format!("reads: {level} shows index {seen}, after index {needed} was seen"));
+    }
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::history::{History, Mark};
+    use crate::invariants::tests::{applied, mark, write};
+
+    #[test]
+    fn a_read_of_an_older_state_is_found() {
+        let mut history = History::default();
+        let (first, second) = (write(&mut history), write(&mut history));
+        applied(&mut history, 7, &[first]);
+        applied(&mut history, 8, &[first, second]);
+        history.read("weak", 0, mark(&[first]));
+        history.acknowledge(second, Some(8));
+        let floor = history.floor();
+        assert_eq!((history.violation(), floor), (None, 8));
+        history.read("strong", floor, mark(&[first]));
+        assert!(history.violation().unwrap().contains("shows index 7, after index 8"));
+    }
+
+    #[test]
+    fn a_read_of_a_state_that_never_was_is_found() {
+        let mut history = History::default();
+        let (first, second) = (write(&mut history), write(&mut history));
+        applied(&mut history, 7, &[first]);
+        applied(&mut history, 8, &[first, second]);
+        history.read("none", 0, Mark { count: 1, ..mark(&[first, second]) });
+        assert!(history.violation().unwrap().contains("but index 8 is"));
+
+        let mut history = History::default();
+        history.read("none", 0, mark(&[4]));
+        assert!(history.violation().unwrap().contains("never applied"));
+    }
+}

@@ -1,0 +1,206 @@
+//! One simulated machine and the node on it. The machine outlives the node's processes.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rqlite::config::{self, Config};
+use rqlite::world::{Disk, Entropy, World};
+use rusqlite::Connection;
+
+use crate::content;
+use crate::history::State;
+use crate::invariants;
+use crate::random::Random;
+use crate::schema;
+use crate::swarm::Options;
+use crate::workload::Shared;
+use crate::world::chaos::SimChaos;
+use crate::world::clock::SimClock;
+use crate::world::disk::SimDisk;
+use crate::world::entropy::{SimEntropy, Unseeded};
+use crate::world::lanes::SimLanes;
+use crate::world::net::SimNet;
+use crate::world::vfs::{self, Registered};
+
+/// Where the node keeps its data.
+const DATA: &str = "/data";
+/// Where clients find it.
+pub const HTTP_PORT: u16 = 4001;
+
+/// See the module. Cloning is cheap.
+#[derive(Clone)]
+pub struct Machine {
+    pub clock: Arc<SimClock>,
+    pub disk: SimDisk,
+    name: String,
+    options: Arc<Options>,
+    shared: Shared,
+    is_seeded: bool,
+    life: Arc<Mutex<Life>>,
+    _vfs: Arc<Registered>,
+}
+
+/// The node's process.
+#[derive(Default)]
+struct Life {
+    /// Number of the process.
+    process: u64,
+    /// It has come to an end of its own.
+    has_ended: bool,
+    /// The disk has been made to fail since the process began, or still is.
+    is_disturbed: bool,
+}
+
+impl Machine {
+    /// A machine with an empty disk. Its VFS becomes SQLite's default.
+    pub fn new(name: &str, options: &Options, shared: &Shared, is_seeded: bool) -> Self {
+        let clock = Arc::new(SimClock::new(options.clock_offset_ms, options.clock_drift_ms));
+        let disk = SimDisk::for_node(name, options.seed, clock.clone(), shared.trace.clone());
+        let entropy = entropy(Random::new(options.seed).fork(name).fork("sqlite"), is_seeded);
+        // SQLite's generator asks the default VFS: ours from now on, not production's.
+        let vfs = vfs::register(&disk, clock.clone(), entropy, &Path::new(DATA).join("tmp"));
+        vfs.make_default();
+        Self {
+            clock,
+            disk,
+            name: name.into(),
+            options: Arc::new(options.clone()),
+            shared: shared.clone(),
+            is_seeded,
+            life: Arc::default(),
+            _vfs: Arc::new(vfs),
+        }
+    }
+
+    /// Its name, in the network too.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A process of the node, until it ends; then nothing more happens on this machine until it is crashed.
+    pub async fn run_node(self) {
+        let process = {
+            let mut life = self.life();
+            life.process += 1;
+            life.process
+        };
+        let seed = Random::new(self.options.seed).fork(&self.name).fork(&format!("process {process}"));
+        let trace = self.shared.trace.clone();
+        trace.line(format_args!("{} start process {process}", self.name));
+        let (world, config) = (self.world(&seed), self.config());
+        let life = rqlite::world::runtime::scope(seed.fork("tasks").next(), async move {
+            let node = rqlite::node::Node::start(world, config).await?;
+            node.run().await
+        });
+        let reason = match life.await {
+            Ok(()) => "it returned".to_string(),
+            Err(error) => error.to_string(),
+        };
+        // A process that ends writes nothing more.
+        self.disk.cut();
+        trace.line(format_args!("{} stop {reason}", self.name));
+        {
+            let mut life = self.life();
+            life.has_ended = true;
+            let mut history = self.shared.history();
+            history.counts.stops += 1;
+            history.judge(invariants::stops::check(&reason, life.is_disturbed));
+        }
+        std::future::pending().await
+    }
+
+    /// The node's process has come to an end of its own.
+    pub fn has_ended(&self) -> bool {
+        self.life().has_ended
+    }
+
+    /// From now on the node may stop: its disk fails.
+    pub fn disturb(&self) {
+        self.life().is_disturbed = true;
+    }
+
+    /// A new process is about to start.
+    pub fn begin(&self) {
+        self.shared.history().counts.restarts += 1;
+        let mut life = self.life();
+        life.has_ended = false;
+        life.is_disturbed = self.disk.is_armed() || self.disk.is_limited();
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().expect("nothing panics while it holds the life")
+    }
+
+    /// The edges of a new process whose randomness comes from `seed`.
+    fn world(&self, seed: &Random) -> World {
+        let observer = {
+            let machine = self.clone();
+            Box::new(move |index: u64, connection: &Connection| machine.observe(index, connection))
+        };
+        let trace = self.shared.trace.clone();
+        World {
+            clock: self.clock.clone(),
+            net: Arc::new(SimNet::new(&self.name, trace.clone())),
+            disk: Arc::new(self.disk.clone()),
+            entropy: entropy(seed.fork("entropy"), self.is_seeded),
+            lanes: Arc::new(SimLanes::new(seed.fork("lanes"), self.disk.clone(), self.options.lane_longest_ms)),
+            chaos: Arc::new(SimChaos::new(&self.name, seed.fork("chaos"), trace, observer)),
+        }
+    }
+
+    fn config(&self) -> Config {
+        let node = self.options.node;
+        let arguments = [
+            format!("-node-id={}", self.name),
+            format!("-http-addr=0.0.0.0:{HTTP_PORT}"),
+            format!("-http-adv-addr={}:{HTTP_PORT}", self.name),
+            "-raft-addr=0.0.0.0:4002".into(),
+            format!("-raft-adv-addr={}:4002", self.name),
+            format!("-raft-snap={}", node.snapshot_entries),
+            format!("-raft-snap-wal-size={}", node.snapshot_wal_bytes),
+            format!("-raft-snap-int={}ms", node.snapshot_interval_ms),
+            DATA.into(),
+        ];
+        match config::parse(&arguments, Path::new("/")) {
+            config::Outcome::Run(config) => *config,
+            config::Outcome::Exit { stderr, .. } => panic!("the simulation's command line is wrong: {stderr}"),
+        }
+    }
+
+    /// Looks at the database after the entry at `index`.
+    fn observe(&self, index: u64, connection: &Connection) {
+        // The look is not the node's: no fault fires at it, and it leaves no trace but its result.
+        let looked =
+            self.disk.undisturbed(|| Ok::<_, rusqlite::Error>((content::hash(connection)?, mark(connection)?)));
+        let (hash, mark) =
+            looked.unwrap_or_else(|error| panic!("the database can't be read after index {index}: {error}"));
+        self.shared.trace.line(format_args!("{} applied {index} {hash:016x}", self.name));
+        self.shared.history().apply(index, State { hash, mark });
+    }
+}
+
+fn mark(connection: &Connection) -> rusqlite::Result<crate::history::Mark> {
+    let mut statement = match connection.prepare(schema::MARK) {
+        Ok(statement) => statement,
+        // Before the schema is there.
+        Err(error) if error.to_string().contains("no such table") => return Ok(Default::default()),
+        Err(error) => return Err(error),
+    };
+    statement.query_row([], |row| {
+        let last = match (row.get::<_, Option<i64>>(1)?, row.get::<_, Option<i64>>(2)?) {
+            (Some(seq), Some(op)) => Some((seq, op as u64)),
+            _ => None,
+        };
+        Ok(crate::history::Mark { count: row.get(0)?, last })
+    })
+}
+
+fn entropy(random: Random, is_seeded: bool) -> Arc<dyn Entropy> {
+    if is_seeded { Arc::new(SimEntropy::new(random)) } else { Arc::new(Unseeded) }
+}
+
+/// Makes the machine's data directory possible: its parent is the root, which is always durable.
+pub fn prepare(machine: &Machine) {
+    machine.disk.create_dir(Path::new(DATA)).expect("a new disk works");
+    machine.disk.sync_dir(Path::new("/")).expect("a new disk works");
+}

@@ -1,0 +1,164 @@
+//! One run of one seed, from the first line of the trace to the verdict.
+
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::client::Client;
+use crate::fault::Nemesis;
+use crate::machine::{self, HTTP_PORT, Machine};
+use crate::random::Random;
+use crate::swarm::Options;
+use crate::trace::{Digest, Trace};
+use crate::workload::{self, Phase, Shared};
+use crate::world::clock;
+
+/// How to run a seed.
+#[derive(Clone, Debug)]
+pub struct Manner<'a> {
+    /// Where the trace is written; without, it is only counted and hashed.
+    pub trace: Option<&'a Path>,
+    /// False: randomness is the system's, and nothing replays.
+    pub is_seeded: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub digest: Digest,
+    pub simulated: Duration,
+    pub faults: u64,
+    pub counts: crate::history::Counts,
+    /// Why the seed failed.
+    pub failure: Option<String>,
+}
+
+/// Runs the seed of `options`. Only once in a process: SQLite's VFS list and tokio's task numbers belong to it.
+pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
+    let trace = Trace::start(manner.trace)?;
+    if manner.is_seeded {
+        crate::libc::enter(options.seed);
+    }
+    align_task_ids();
+    // Before anything else touches SQLite. The directory is for production's VFS, which nobody asks here.
+    rqlite::db::engine::initialize(Path::new("/nowhere"));
+    let shared = Shared::new(trace.clone(), options.clients);
+    let machine = Machine::new("n1", options, &shared, manner.is_seeded);
+    machine::prepare(&machine);
+    let mut sim = network(options);
+    {
+        let machine = machine.clone();
+        sim.host("n1", move || {
+            let machine = machine.clone();
+            async move {
+                machine.run_node().await;
+                Ok(())
+            }
+        });
+    }
+    let server = format!("n1:{HTTP_PORT}");
+    for number in 0..options.clients {
+        let name = format!("c{number}");
+        let random = Random::new(options.seed).fork(&name);
+        let client = Client::new(&name, &server, trace.clone());
+        let (seed, workload, shared) = (random.fork("tasks").next(), options.workload, shared.clone());
+        sim.client(name, async move {
+            let calls = workload::client(number, client, random, workload, shared);
+            rqlite::world::runtime::scope(seed, calls).await;
+            Ok(())
+        });
+    }
+    {
+        let client = Client::new("check", &server, trace.clone());
+        let (seed, shared) = (options.seed, shared.clone());
+        sim.client("check", async move {
+            rqlite::world::runtime::scope(seed, workload::check_everything(client, shared)).await;
+            Ok(())
+        });
+    }
+
+    let mut nemesis = Nemesis::new(options, machine, trace.clone());
+    let failure = drive(&mut sim, &mut nemesis, options, &shared);
+    let report = Report {
+        digest: trace.digest(),
+        simulated: sim.elapsed(),
+        faults: nemesis.felt,
+        counts: shared.history().counts,
+        failure,
+    };
+    // Nothing is taken apart in order: the process ends here, and destructors would only disturb.
+    std::mem::forget((sim, nemesis, shared));
+    Ok(report)
+}
+
+/// Steps through the phases; returns why the run failed.
+fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, shared: &Shared) -> Option<String> {
+    let end_of_chaos = Duration::from_secs(options.seconds);
+    let longest = end_of_chaos + Duration::from_secs(120);
+    loop {
+        let stepped = sim.step();
+        let now = sim.elapsed();
+        clock::publish(now);
+        if let Some(violation) = shared.history().violation() {
+            return Some(violation.to_string());
+        }
+        match stepped {
+            Ok(true) => return too_little(nemesis, shared, now),
+            Ok(false) => {}
+            Err(error) => return Some(format!("the simulation broke: {error}")),
+        }
+        if now > longest {
+            return Some("the run doesn't come to an end".into());
+        }
+        match shared.phase() {
+            Phase::Setup if now > end_of_chaos => return Some("the schema could not be created".into()),
+            Phase::Chaos if now > end_of_chaos => shared.enter(Phase::Draining),
+            Phase::Draining if shared.busy_clients() == 0 => {
+                nemesis.finish(sim, now);
+                shared.enter(Phase::Checking);
+            }
+            _ => {}
+        }
+        nemesis.step(sim, now, shared.phase() == Phase::Chaos);
+    }
+}
+
+/// A run in which nothing happened proves nothing.
+fn too_little(nemesis: &Nemesis, shared: &Shared, now: Duration) -> Option<String> {
+    let acknowledged = shared.history().counts.acknowledged;
+    match () {
+        () if now < Duration::from_secs(30) => Some(format!("too little: {now:?} simulated, at least 30 s are needed")),
+        () if acknowledged < 100 => Some(format!("too little: {acknowledged} writes acknowledged, 100 are needed")),
+        () if nemesis.felt < 2 => Some(format!("too little: {} faults, 2 are needed", nemesis.felt)),
+        () => None,
+    }
+}
+
+fn network(options: &Options) -> turmoil::Sim<'static> {
+    let mut builder = turmoil::Builder::new();
+    builder
+        .simulation_duration(Duration::from_secs(options.seconds + 300))
+        .tick_duration(Duration::from_millis(1))
+        .min_message_latency(Duration::from_millis(options.latency_ms.0))
+        .max_message_latency(Duration::from_millis(options.latency_ms.1))
+        .tcp_capacity(65_536)
+        .epoch(UNIX_EPOCH + clock::EPOCH)
+        .enable_random_order()
+        .rng_seed(options.seed);
+    builder.build()
+}
+
+/// tokio numbers tasks per process, and the number decides the order in which a crashed machine drops its tasks: each
+/// run starts at an aligned one.
+fn align_task_ids() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
+    runtime.block_on(async {
+        loop {
+            let task = tokio::spawn(async {});
+            let number: u64 = task.id().to_string().parse().expect("task ids are numbers");
+            task.await.expect("an empty task doesn't panic");
+            if number % 1024 == 1023 {
+                break;
+            }
+        }
+    });
+}

@@ -1,0 +1,90 @@
+//! What a seed decides before the run: sizes, speeds, the mix of calls, and which faults there are at all.
+//!
+//! Each seed leaves some kinds of calls and faults out, so that the others meet more often.
+
+use crate::fault::{ALL, Fault};
+use crate::random::Random;
+
+/// Everything about a run that is decided before it. Printed in full.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub seed: u64,
+    /// Simulated time of calls and faults; the checks come behind it.
+    pub seconds: u64,
+    /// Shortest and longest way of a segment through the network.
+    pub latency_ms: (u64, u64),
+    pub clock_offset_ms: i64,
+    /// In a thousand seconds.
+    pub clock_drift_ms: i64,
+    /// The longest that a lane's job waits.
+    pub lane_longest_ms: u64,
+    pub clients: u64,
+    pub workload: Workload,
+    /// The faults of this run with their weights.
+    pub faults: Vec<(Fault, u64)>,
+    /// Shortest and longest time between two faults.
+    pub fault_gap_ms: (u64, u64),
+    pub node: Node,
+}
+
+/// What clients call, by weight.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    pub writes: u64,
+    pub reads: u64,
+    pub backups: u64,
+    pub loads: u64,
+    pub bad_loads: u64,
+    /// Longest wait between two calls.
+    pub pause_ms: u64,
+    /// Longest value that a write writes.
+    pub value_bytes: u64,
+}
+
+/// The node's command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    pub snapshot_entries: u64,
+    pub snapshot_wal_bytes: u64,
+    pub snapshot_interval_ms: u64,
+}
+
+impl Options {
+    /// What `seed` decides.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = Random::new(seed).fork("swarm");
+        let mut faults: Vec<(Fault, u64)> = ALL.iter().copied().filter(|_| random.chance(2, 3)).collect();
+        if faults.is_empty() {
+            faults = ALL.to_vec();
+        }
+        let gap = random.between(500, 3_000);
+        let latency = random.between(1, 4);
+        let mut rarely = |weight: u64| if random.chance(2, 3) { random.between(1, weight + 1) } else { 0 };
+        let (reads, backups, loads, bad_loads) = (rarely(60), rarely(8), rarely(4), rarely(4));
+        Self {
+            seed,
+            seconds: random.between(30, 36),
+            latency_ms: (latency, latency + random.below(12)),
+            clock_offset_ms: random.below(4_000_000) as i64 - 2_000_000,
+            clock_drift_ms: random.below(2_000) as i64 - 1_000,
+            lane_longest_ms: [0, 2, 10, 40][random.below(4) as usize],
+            clients: random.between(2, 6),
+            workload: Workload {
+                writes: 60,
+                reads,
+                backups,
+                loads,
+                bad_loads,
+                pause_ms: random.between(20, 250),
+                value_bytes: [100, 2_000, 20_000][random.below(3) as usize],
+            },
+            faults,
+            fault_gap_ms: (gap, gap + random.between(500, 3_000)),
+            node: Node {
+                snapshot_entries: [16, 64, 256, 8192][random.below(4) as usize],
+                snapshot_wal_bytes: [0, 64 << 10, 512 << 10, 4 << 20][random.below(4) as usize],
+                snapshot_interval_ms: random.between(100, 5_000),
+            },
+        }
+    }
+}
