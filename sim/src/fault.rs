@@ -13,6 +13,8 @@ use crate::world::disk::{Counted, Error, Failure, PowerFailure};
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// The process is asked to end, and ends in order. (F14)
+    Stop,
     /// The process is killed between two operations; the machine runs on. Nothing that was written is lost, so
     /// nothing that was acknowledged may be. (F10)
     Kill,
@@ -39,6 +41,7 @@ pub enum Fault {
 
 /// All faults with their weights.
 pub const ALL: &[(Fault, u64)] = &[
+    (Fault::Stop, 2),
     (Fault::Kill, 4),
     (Fault::PowerLoss, 4),
     (Fault::PowerLossMidway, 8),
@@ -156,6 +159,10 @@ impl Nemesis {
         self.trace.line(format_args!("fault {fault:?}"));
         let window = Duration::from_millis(self.random.between(500, 5_000));
         match fault {
+            Fault::Stop => {
+                self.felt += 1;
+                self.machine.ask_to_stop();
+            }
             Fault::Kill => {
                 self.felt += 1;
                 return self.take_down(sim, now, End::Kill);
@@ -188,7 +195,7 @@ impl Nemesis {
                 return self.calm(now);
             }
         }
-        if fault != Fault::SlowDisk {
+        if !matches!(fault, Fault::SlowDisk | Fault::Stop) {
             self.machine.disturb();
         }
         self.state = State::Disturbed(fault, now + window);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rqlite::config::{self, Config};
 use rqlite::world::{Disk, Entropy, World};
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 use crate::content;
 use crate::history::State;
@@ -49,6 +50,8 @@ struct Life {
     has_ended: bool,
     /// The disk has been made to fail since the process began, or still is.
     is_disturbed: bool,
+    /// Asks it to end.
+    stop: Option<watch::Sender<bool>>,
 }
 
 impl Machine {
@@ -88,25 +91,43 @@ impl Machine {
         let trace = self.shared.trace.clone();
         trace.line(format_args!("{} start process {process}", self.name));
         let (world, config) = (self.world(&seed), self.config());
-        let life = rqlite::world::runtime::scope(seed.fork("tasks").next(), async move {
-            let node = rqlite::node::Node::start(world, config).await?;
-            node.run().await
+        let (stop, stopped) = watch::channel(false);
+        self.life().stop = Some(stop);
+        let announced = trace.clone();
+        let run = rqlite::node::run(world, config, stopped, move |address| {
+            announced.line(format_args!("{address} ready"));
         });
-        let reason = match life.await {
-            Ok(()) => "it returned".to_string(),
-            Err(error) => error.to_string(),
-        };
+        let result = rqlite::world::runtime::scope(seed.fork("tasks").next(), run).await;
         // A process that ends writes nothing more.
         self.disk.cut();
-        trace.line(format_args!("{} stop {reason}", self.name));
-        {
-            let mut life = self.life();
-            life.has_ended = true;
-            let mut history = self.shared.history();
-            history.counts.stops += 1;
-            history.judge(invariants::stops::check(&reason, life.is_disturbed));
-        }
+        self.end(result.map_err(|error| error.to_string()));
         std::future::pending().await
+    }
+
+    /// The process ends with `result`, as it would exit.
+    fn end(&self, result: Result<(), String>) {
+        let mut life = self.life();
+        life.has_ended = true;
+        let was_asked = life.stop.take().is_some_and(|stop| *stop.borrow());
+        let reason = match result {
+            Ok(()) if was_asked => {
+                self.shared.trace.line(format_args!("{} stop as asked", self.name));
+                return;
+            }
+            Ok(()) => String::new(),
+            Err(reason) => reason,
+        };
+        self.shared.trace.line(format_args!("{} stop {reason}", self.name));
+        let mut history = self.shared.history();
+        history.counts.stops += 1;
+        history.judge(invariants::stops::check(&reason, life.is_disturbed));
+    }
+
+    /// Asks the process to end, as SIGTERM does.
+    pub fn ask_to_stop(&self) {
+        if let Some(stop) = &self.life().stop {
+            stop.send_replace(true);
+        }
     }
 
     /// The node's process has come to an end of its own.

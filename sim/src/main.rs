@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match run::run(&options, &Manner { trace: trace.as_deref(), is_seeded }) {
         Ok(report) => print(seed, &report),
         Err(error) => {
-            println!("seed {seed} failed: {error:#}");
+            println!("seed {seed} FAILED: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,9 @@
 //! One run of one seed, from the first line of the trace to the verdict.
 
+use std::backtrace::Backtrace;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::client::Client;
@@ -77,7 +80,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     }
 
     let mut nemesis = Nemesis::new(options, machine, trace.clone());
-    let failure = drive(&mut sim, &mut nemesis, options, &shared);
+    let failure = caught(|| drive(&mut sim, &mut nemesis, options, &shared));
     let report = Report {
         digest: trace.digest(),
         simulated: sim.elapsed(),
@@ -88,6 +91,21 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     // Nothing is taken apart in order: the process ends here, and destructors would only disturb.
     std::mem::forget((sim, nemesis, shared));
     Ok(report)
+}
+
+/// Makes a panic, of a node's task or of the harness, the reason why the run failed.
+fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
+    let first: Arc<OnceLock<String>> = Arc::default();
+    let hook = first.clone();
+    panic::set_hook(Box::new(move |panicked| {
+        // The others follow from it: turmoil gives up when a task panics.
+        if hook.set(panicked.to_string().replace('\n', " ")).is_ok() {
+            eprintln!("{panicked}\n{}", Backtrace::capture());
+        }
+    }));
+    let result = panic::catch_unwind(AssertUnwindSafe(run));
+    drop(panic::take_hook());
+    result.unwrap_or_else(|_| Some(first.get().cloned().unwrap_or_default()))
 }
 
 /// Steps through the phases; returns why the run failed.

@@ -46,7 +46,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<bool> {
                     if seed >= options.seeds.end || is_over {
                         return;
                     }
-                    let result = if options.is_twice { run_twice(&binary, seed) } else { run_once(&binary, seed, None) };
+                    let result =
+                        if options.is_twice { run_twice(&binary, seed) } else { run_once(&binary, seed, None) };
                     match result {
                         Ok(ran) => {
                             println!("{}", ran.verdict);
@@ -124,6 +125,7 @@ struct Ran {
 
 fn run_once(binary: &Path, seed: u64, trace: Option<&Path>) -> anyhow::Result<Ran> {
     let mut command = Command::new(binary);
+    command.env("RUST_BACKTRACE", "0");
     command.arg("--seed").arg(seed.to_string()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(trace) = trace {
         command.arg("--trace").arg(trace);
@@ -172,7 +174,12 @@ fn last_lines(output: impl std::io::Read + Send + 'static) -> thread::JoinHandle
 fn run_twice(binary: &Path, seed: u64) -> anyhow::Result<Ran> {
     let (first, second) = (run_once(binary, seed, None)?, run_once(binary, seed, None)?);
     if first.digest != second.digest {
-        bail!("seed {seed} FAILED: two runs differ: {}, {}\n{}", first.digest, second.digest, difference(binary, seed)?);
+        bail!(
+            "seed {seed} FAILED: two runs differ: {}, {}\n{}",
+            first.digest,
+            second.digest,
+            difference(binary, seed)?
+        );
     }
     let lines: u64 = first.digest.split(' ').nth(2).and_then(|lines| lines.parse().ok()).unwrap_or_default();
     ensure!(lines >= TRACE_LINES_MIN, "seed {seed} FAILED: only {lines} lines of trace were compared");

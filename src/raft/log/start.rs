@@ -318,14 +318,7 @@ fn apply(disk: &dyn Disk, paths: &Paths, file: VoteFile, scan: Scan) -> Result<S
     let next = scan.next.unwrap_or(0);
     let file = VoteFile { committed: scan.committed, durable_next: next, cut: None, ..file };
     file.write(disk, &paths.vote)?;
-    Ok(Started {
-        file,
-        segments: scan.segments,
-        terms: scan.terms,
-        committed: scan.committed,
-        next,
-        chain: scan.chain,
-    })
+    Ok(Started { file, segments: scan.segments, terms: scan.terms, committed: scan.committed, next, chain: scan.chain })
 }
 
 /// Writes zeros over part of a segment.

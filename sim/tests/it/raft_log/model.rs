@@ -105,7 +105,8 @@ fn matches(state: &State, found: &Found) -> bool {
     let from = found.entries.first().map_or(state.next(), |entry| entry.log_id.index);
     let no_hole = from == found.purged.map_or(0, |purged| purged.index + 1);
     let same = state.entries.get(from as usize..).is_some_and(|want| {
-        want.len() == found.entries.len() && want.iter().zip(&found.entries).all(|(want, got)| want.as_ref() == Some(got))
+        want.len() == found.entries.len()
+            && want.iter().zip(&found.entries).all(|(want, got)| want.as_ref() == Some(got))
     });
     let purged = found.purged.is_none_or(|purged| state.purges.contains(&purged));
     no_hole && same && purged && found.purged <= state.purged && found.vote == state.vote && found.last == state.last()

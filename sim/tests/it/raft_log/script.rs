@@ -27,15 +27,23 @@ use super::model::{Found, Model, State};
 #[derive(Clone, Debug)]
 pub enum Step {
     /// So many entries, each with a payload of so many bytes, in a new term or not.
-    Append { count: u64, bytes: usize, new_term: bool },
+    Append {
+        count: u64,
+        bytes: usize,
+        new_term: bool,
+    },
     /// The lane works off its queue.
     Lane,
     Vote,
     Committed,
     /// Removes so many entries from the end.
-    Truncate { count: u64 },
+    Truncate {
+        count: u64,
+    },
     /// Removes so many from the start; may go past the end.
-    Purge { count: u64 },
+    Purge {
+        count: u64,
+    },
 }
 
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -88,9 +96,8 @@ impl Hand {
 }
 
 type Flushed = <TypeConfig as openraft::RaftTypeConfig>::AsyncRuntime;
-type Receiver = <<Flushed as openraft::AsyncRuntime>::Oneshot as openraft::async_runtime::Oneshot>::Receiver<
-    std::io::Result<()>,
->;
+type Receiver =
+    <<Flushed as openraft::AsyncRuntime>::Oneshot as openraft::async_runtime::Oneshot>::Receiver<std::io::Result<()>>;
 
 /// One life of the node.
 pub struct Run {

@@ -90,10 +90,14 @@ fn a_bad_record_before_one_that_knew_it_durable_is_damage() {
             let segment = home.segments()[0].clone();
             home.edit(&segment, |bytes| bytes[place(bad) + 50] ^= 1);
             let (offset, next, at) = (place(bad), bad + 1, place(bad + 1));
-            refused(&home, &segment, &format!(
-                "raft log is damaged: segment FILE, byte {offset}: entry {bad} is not valid, but was durable when \
+            refused(
+                &home,
+                &segment,
+                &format!(
+                    "raft log is damaged: segment FILE, byte {offset}: entry {bad} is not valid, but was durable when \
                  {next} at byte {at} was written; nothing was changed"
-            ));
+                ),
+            );
         }
     });
 }
@@ -177,10 +181,16 @@ fn a_missing_segment_is_refused() {
     run(async {
         for (missing, want) in [
             (0, "raft log is damaged: segment FILE, byte 0: the entries before it are missing; nothing was changed"),
-            (1, "raft log is damaged: segment FILE, byte 496: entry 6 is not valid, but segment 12, which was begun \
-                 after it, exists; nothing was changed"),
-            (3, "raft log is damaged: segment FILE, byte 496: the log ends here, but entries up to 20 were durable; \
-                 nothing was changed"),
+            (
+                1,
+                "raft log is damaged: segment FILE, byte 496: entry 6 is not valid, but segment 12, which was begun \
+                 after it, exists; nothing was changed",
+            ),
+            (
+                3,
+                "raft log is damaged: segment FILE, byte 496: the log ends here, but entries up to 20 were durable; \
+                 nothing was changed",
+            ),
         ] {
             let home = Home::new();
             append(&mut home.opened(), entries(1, 0..=20)).await;
@@ -205,7 +215,11 @@ fn a_segment_without_a_header_is_torn_only_if_it_is_empty() {
         assert_eq!(all(&mut log).await, entries(1, 0..=5));
         append(&mut log, entries(1, 6..=7)).await;
         home.edit(&torn, |bytes| bytes[..64].fill(0));
-        refused(&home, &torn, "raft log is damaged: segment FILE, byte 0: the header is not valid; nothing was changed");
+        refused(
+            &home,
+            &torn,
+            "raft log is damaged: segment FILE, byte 0: the header is not valid; nothing was changed",
+        );
     });
 }
 
