@@ -92,6 +92,10 @@ impl Database {
         let disk = &*world.disk;
         let state_path = paths.state();
         let found = state::read(disk, &state_path).map_err(|error| OpenError::State { path: state_path, error })?;
+        // A process that was killed while it replaced the state may have left the new one visible but not durable:
+        // what happens from here on is only right if the power can't bring the old one back.
+        let sync = |error| OpenError::Io { path: paths.data.clone(), error };
+        disk.sync_dir(&paths.data).map_err(sync)?;
         let state = match found {
             Some(state) => state,
             None => State { generation: 1, ..State::default() },
