@@ -33,6 +33,9 @@ pub enum OpenError {
     Foreign { path: PathBuf, field: &'static str },
     #[error("{}: damaged: {why}", path.display())]
     Damaged { path: PathBuf, why: String },
+    /// This node's disk failed on the way: nothing is known of the content.
+    #[error("{}: {}", path.display(), fault.0)]
+    Fault { path: PathBuf, fault: Fault },
 }
 
 /// Where a node's database lies.
@@ -119,7 +122,7 @@ impl Database {
             leases: Leases::default(),
             background: false,
         };
-        database.complete(is_new).map_err(|fault| OpenError::Damaged { path: main, why: fault.0 })?;
+        database.complete(is_new).map_err(|fault| OpenError::Fault { path: main, fault })?;
         Ok(database)
     }
 
@@ -260,9 +263,13 @@ fn make_recoverable(disk: &dyn Disk, paths: &Paths, state: &State) -> Result<(),
         if pages < checkpointing.pages as u64 {
             return damaged(&main, format!("it has {pages} pages of {}", checkpointing.pages));
         }
-        return match quick_check(&main, disk.sqlite_vfs()) {
-            Ok(()) => Ok(()),
-            Err(why) => damaged(&main, why),
+        fault::clear();
+        return match (quick_check(&main, disk.sqlite_vfs()), fault::take()) {
+            (Ok(()), _) => Ok(()),
+            (Err(why), Some(recorded)) => {
+                Err(OpenError::Fault { path: main, fault: Fault(format!("{recorded} ({why})")) })
+            }
+            (Err(why), None) => damaged(&main, why),
         };
     }
     let wal = wal.expect("it has a length");

@@ -98,7 +98,7 @@ impl Machine {
         database
             .writer()
             .set_foreign_keys(applied.foreign_keys)
-            .map_err(|fault| OpenError::Damaged { path: paths.main(database.generation()), why: fault.0 })?;
+            .map_err(|fault| OpenError::Fault { path: paths.main(database.generation()), fault })?;
         let current = Arc::new(Current::new(database.generation()));
         current.set_foreign_keys(applied.foreign_keys);
         Ok(Self {
