@@ -71,11 +71,12 @@ impl Database {
             self.prime()?;
             return Ok(Outcome::Busy);
         }
+        self.write_clean(applied.to_vec())?;
         if frames.log > 0 {
-            // Copied, but a reader kept SQLite from starting the WAL anew.
+            // Copied, but a reader kept SQLite from starting the WAL anew. It may be gone by now, and the WAL be
+            // started anew here: not before it is void.
             self.prime()?;
         }
-        self.write_clean(applied.to_vec())?;
         Ok(Outcome::Clean)
     }
 
