@@ -11,7 +11,10 @@
 //! db.state = clean(T)                            only if every frame was copied; else it is tried again later
 //! ```
 //!
-//! In the background form the writer pauses for the first two lines only: a pinned reader keeps the copy at F.
+//! With much to copy, most of it is copied beside the writer first: after the first two lines a pinned reader keeps a
+//! `wal_checkpoint(PASSIVE)` on a second connection at F. What that leaves in the main file is no state at all, since
+//! SQLite skips each page that was written again beyond F (hazard H1.2), so the protocol above then runs for the rest,
+//! in a short pause.
 
 use rusqlite::ffi;
 
@@ -80,7 +83,7 @@ impl Database {
         Ok(Outcome::Clean)
     }
 
-    /// The pausing part of a background checkpoint; `None` if there is nothing to do, one is running, or a lease is
+    /// The first pause of a background checkpoint; `None` if there is nothing to do, one is running, or a lease is
     /// in the way. [`Database::end_background`] must follow.
     pub fn begin_background(&mut self, applied: &[u8]) -> Result<Option<Background>, Fault> {
         let frames = self.frames()?;
@@ -100,20 +103,19 @@ impl Database {
         self.prime()?;
         let copier = open(Role::Internal)?;
         self.background = true;
-        Ok(Some(Background { pin, copier, frames: frames.log, generation: self.generation() }))
+        Ok(Some(Background { _pin: pin, copier }))
     }
 
-    /// Ends a background checkpoint; `copied`: all of it is in the main file, durably.
-    pub fn end_background(&mut self, background: Background, copied: bool) -> Result<Outcome, Fault> {
-        drop(background.pin);
+    /// The second pause: copies what was written since the first, and what the copy left out.
+    pub fn end_background(&mut self, background: Background, applied: &[u8]) -> Result<Outcome, Fault> {
+        self.abandon_background(background);
+        self.checkpoint(applied)
+    }
+
+    /// Ends a background checkpoint where no other may follow. The state stays `checkpointing`.
+    pub fn abandon_background(&mut self, background: Background) {
+        drop(background);
         self.background = false;
-        // A load may have replaced the file meanwhile; its state says more than ours.
-        if !copied || background.generation != self.generation() {
-            return Ok(Outcome::Busy);
-        }
-        let applied = self.state.applied.to_vec();
-        self.write_clean(applied)?;
-        Ok(Outcome::Clean)
     }
 
     /// Frames of the WAL now.
@@ -185,22 +187,16 @@ impl Database {
 
 /// A checkpoint whose copy runs beside the writer.
 pub struct Background {
-    pin: Connection,
+    /// No frame behind it is copied.
+    _pin: Connection,
     copier: Connection,
-    frames: u64,
-    generation: u64,
 }
 
 impl Background {
-    /// Copies the frames into the main file and syncs it; false if another reader is in the way, then try again.
-    pub fn copy(&self) -> Result<bool, Fault> {
-        let frames = checkpoint(&self.copier, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
-        if frames.checkpointed < self.frames {
-            return Ok(false);
-        }
-        // SQLite leaves the sync to a checkpoint that reaches the end.
-        MainFile::of(&self.copier).sync().map_err(|error| io_fault("checkpoint", &error))?;
-        Ok(true)
+    /// Copies what it can into the main file, and syncs that, so that little is left for the second pause.
+    pub fn copy(&self) -> Result<(), Fault> {
+        checkpoint(&self.copier, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
+        MainFile::of(&self.copier).sync().map_err(|error| io_fault("checkpoint", &error))
     }
 }
 

@@ -174,28 +174,25 @@ impl Machine {
             return Ok(Checkpoint::LoadOpen);
         }
         let outcome = self.database.checkpoint(&self.applied.encode())?;
-        let applied = self.applied.clone();
-        Ok(self.checkpointed(outcome, applied))
+        Ok(self.checkpointed(outcome))
     }
 
-    /// The pausing part of a background checkpoint; see [`Database::begin_background`].
-    pub fn begin_background(&mut self) -> Result<Option<(Background, Applied)>, Fault> {
+    /// The first pause of a background checkpoint; see [`Database::begin_background`].
+    pub fn begin_background(&mut self) -> Result<Option<Background>, Fault> {
         if self.load.is_some() {
             return Ok(None);
         }
-        let begun = self.database.begin_background(&self.applied.encode())?;
-        Ok(begun.map(|background| (background, self.applied.clone())))
+        self.database.begin_background(&self.applied.encode())
     }
 
-    /// Ends a background checkpoint to the state `applied`.
-    pub fn end_background(
-        &mut self,
-        background: Background,
-        applied: Applied,
-        copied: bool,
-    ) -> Result<Checkpoint, Fault> {
-        let outcome = self.database.end_background(background, copied)?;
-        Ok(self.checkpointed(outcome, applied))
+    /// The second pause of a background checkpoint, which brings the main file to the state applied by now.
+    pub fn end_background(&mut self, background: Background) -> Result<Checkpoint, Fault> {
+        if self.load.is_some() {
+            self.database.abandon_background(background);
+            return Ok(Checkpoint::LoadOpen);
+        }
+        let outcome = self.database.end_background(background, &self.applied.encode())?;
+        Ok(self.checkpointed(outcome))
     }
 
     /// Leases the state at the returned index. Its checkpoint and the lease are one job (hazard H21).
@@ -232,12 +229,11 @@ impl Machine {
         self.applied.last_applied.as_ref().map(|id| id.index)
     }
 
-    fn checkpointed(&mut self, outcome: Outcome, applied: Applied) -> Checkpoint {
+    fn checkpointed(&mut self, outcome: Outcome) -> Checkpoint {
         match outcome {
             Outcome::Clean => {
-                let index = applied.last_applied.as_ref().map(|id| id.index);
-                self.clean = applied;
-                Checkpoint::Clean(index)
+                self.clean = self.applied.clone();
+                Checkpoint::Clean(self.last_index())
             }
             Outcome::Busy => Checkpoint::Busy,
             Outcome::Leased => Checkpoint::Leased,
