@@ -2,5 +2,6 @@
 
 mod determinism;
 mod disk;
+mod every_operation;
 mod raft_log;
 mod vfs;
