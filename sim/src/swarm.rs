@@ -4,12 +4,13 @@
 
 use crate::fault::{ALL, Fault};
 use crate::random::Random;
+use crate::world::disk::{Counted, Error, Failure};
 
 /// Everything about a run that is decided before it. Printed in full.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub seed: u64,
-    /// Simulated time of calls and faults; the checks come behind it.
+    /// Simulated time of calls and faults, from when the schema is there; the checks come behind it.
     pub seconds: u64,
     /// Shortest and longest way of a segment through the network.
     pub latency_ms: (u64, u64),
@@ -25,6 +26,8 @@ pub struct Options {
     /// Shortest and longest time between two faults.
     pub fault_gap_ms: (u64, u64),
     pub node: Node,
+    /// One failure that is there from the start; then the run is short and there are no other faults.
+    pub opening: Option<Failure>,
 }
 
 /// What clients call, by weight.
@@ -53,11 +56,10 @@ impl Options {
     /// What `seed` decides.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed).fork("swarm");
-        let mut faults: Vec<(Fault, u64)> = ALL.iter().copied().filter(|_| random.chance(2, 3)).collect();
-        if faults.is_empty() {
-            faults = ALL.to_vec();
-        }
-        let gap = random.between(500, 3_000);
+        // Power losses are never left out: they are what the log is for.
+        let is_in = |fault: Fault, random: &mut Random| fault == Fault::PowerLossMidway || random.chance(2, 3);
+        let faults = ALL.iter().copied().filter(|(fault, _)| is_in(*fault, &mut random)).collect();
+        let gap = random.between(200, 2_000);
         let latency = random.between(1, 4);
         let mut rarely = |weight: u64| if random.chance(2, 3) { random.between(1, weight + 1) } else { 0 };
         let (reads, backups, loads, bad_loads) = (rarely(60), rarely(8), rarely(4), rarely(4));
@@ -68,23 +70,41 @@ impl Options {
             clock_offset_ms: random.below(4_000_000) as i64 - 2_000_000,
             clock_drift_ms: random.below(2_000) as i64 - 1_000,
             lane_longest_ms: [0, 2, 10, 40][random.below(4) as usize],
-            clients: random.between(2, 6),
+            clients: random.between(3, 7),
             workload: Workload {
                 writes: 60,
                 reads,
                 backups,
                 loads,
                 bad_loads,
-                pause_ms: random.between(20, 250),
+                pause_ms: random.between(10, 150),
                 value_bytes: [100, 2_000, 20_000][random.below(3) as usize],
             },
             faults,
-            fault_gap_ms: (gap, gap + random.between(500, 3_000)),
+            fault_gap_ms: (gap, gap + random.between(500, 2_000)),
             node: Node {
                 snapshot_entries: [16, 64, 256, 8192][random.below(4) as usize],
                 snapshot_wal_bytes: [0, 64 << 10, 512 << 10, 4 << 20][random.below(4) as usize],
                 snapshot_interval_ms: random.between(100, 5_000),
             },
+            opening: None,
+        }
+    }
+
+    /// A short run in which the disk's `nth` change fails. Writes, loads, backups, checkpoints and purges follow each
+    /// other closely, so that a few hundred operations hold every step of all of them.
+    pub fn failing_at(seed: u64, nth: u64, error: Error) -> Self {
+        let opening = Failure { counted: Counted::Changes, path: String::new(), after: nth, error };
+        let workload =
+            Workload { writes: 16, reads: 4, backups: 2, loads: 4, bad_loads: 1, pause_ms: 60, value_bytes: 2_000 };
+        Self {
+            seconds: 1,
+            clients: 3,
+            workload,
+            faults: Vec::new(),
+            node: Node { snapshot_entries: 16, snapshot_wal_bytes: 64 << 10, snapshot_interval_ms: 200 },
+            opening: Some(opening),
+            ..Self::draw(seed)
         }
     }
 }

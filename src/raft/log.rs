@@ -148,6 +148,11 @@ impl Log {
         }
     }
 
+    /// The last entry.
+    pub fn last(&self) -> Option<LogId> {
+        self.shared.memory().last()
+    }
+
     /// The newest commit index that was saved, even if the log ends before it: a node that was restarted answers no
     /// read until it is applied (H22).
     pub fn saved_committed(&self) -> Option<LogId> {

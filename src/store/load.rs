@@ -147,7 +147,8 @@ impl Store {
         }
         // What can fail on this node fails before the commit.
         if let Err(why) = self.machine.call(move |machine| machine.stage(load_id)).await {
-            return Err(self.abort(load_id, Error::InvalidData(why)).await);
+            // The file was found to be good: what stands in its way is this node's.
+            return Err(self.abort(load_id, Error::Raft(why)).await);
         }
         let commit = Kind::LoadCommit(LoadCommit { load_id, size, crc32c });
         match self.propose(commit, Limits::default()).await {
