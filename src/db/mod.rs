@@ -16,6 +16,7 @@ pub mod lease;
 pub mod main_file;
 pub mod query;
 pub mod readers;
+pub mod split;
 pub mod state;
 pub mod statement;
 pub mod value;
