@@ -1,5 +1,8 @@
 //! One test binary. A simulation runs only in child processes: two of them never share a process.
 
+mod checkpoint;
 mod disk;
+mod load_swap;
+mod node_state;
 mod raft_log;
 mod vfs;
