@@ -4,7 +4,7 @@
 //! the disk's speed and read from there: a slow reader costs disk, never a stall (design §5).
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -12,6 +12,7 @@ use super::SqlError;
 use super::authorizer::Role;
 use super::connection::Connection;
 use super::main_file::MainFile;
+use super::temporary::TemporaryFile;
 use crate::world::{Disk, File, Open};
 
 /// Bytes copied at once to a spool.
@@ -43,8 +44,7 @@ enum From {
     Spool {
         file: Box<dyn File>,
         base: u64,
-        disk: Arc<dyn Disk>,
-        path: PathBuf,
+        _temporary: TemporaryFile,
     },
     /// The copy failed: the transfer is aborted, the node goes on.
     Lost(String),
@@ -106,6 +106,7 @@ impl Lease {
             return;
         }
         let base = source.offset;
+        let temporary = TemporaryFile::new(disk.clone(), path.to_path_buf());
         let copied = disk.open(path, Open::Create).and_then(|file| {
             let mut buffer = vec![0; COPY];
             while source.offset < self.size {
@@ -118,11 +119,8 @@ impl Lease {
         });
         source.offset = base;
         source.from = match copied {
-            Ok(file) => From::Spool { file, base, disk: disk.clone(), path: path.to_path_buf() },
-            Err(error) => {
-                let _ = disk.remove(path);
-                From::Lost(format!("spooling the backup: {error}"))
-            }
+            Ok(file) => From::Spool { file, base, _temporary: temporary },
+            Err(error) => From::Lost(format!("spooling the backup: {error}")),
         };
     }
 }
@@ -140,14 +138,5 @@ impl Source {
         }
         self.offset += buffer.len() as u64;
         Ok(())
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        if let From::Spool { disk, path, .. } = &self.from {
-            // What stays is removed at the next start.
-            let _ = disk.remove(path);
-        }
     }
 }

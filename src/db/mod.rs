@@ -1,6 +1,7 @@
 //! SQLite on one node. Knows nothing of Raft or HTTP.
 
 pub mod authorizer;
+pub mod backup;
 pub mod budget;
 pub mod check;
 pub mod checkpoint;
@@ -19,6 +20,7 @@ pub mod readers;
 pub mod split;
 pub mod state;
 pub mod statement;
+pub mod temporary;
 pub mod value;
 pub mod vfs;
 pub mod wal;

@@ -10,10 +10,11 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use super::error::{Endpoint, Failure};
 use super::execute::positive;
-use super::params::Format;
+use super::params::{self, Params};
 use super::response;
 use super::routes::Call;
-use crate::store::backup::Backup;
+use crate::db::backup::Format;
+use crate::store::backup::{Backup, Options};
 
 /// The backup is exactly the state at this log index.
 const RAFT_INDEX: HeaderName = HeaderName::from_static("x-rqlite-raft-index");
@@ -22,7 +23,11 @@ pub async fn handle(call: Call) -> Response {
     match open(&call).await {
         Ok(backup) => {
             let index = HeaderValue::from(backup.index);
-            let mut response = response::ok("application/octet-stream", Body::from_stream(chunks(backup)));
+            let content_type = match call.params.fmt {
+                params::Format::Sql => "application/sql",
+                params::Format::Binary | params::Format::Delete => "application/octet-stream",
+            };
+            let mut response = response::ok(content_type, Body::from_stream(chunks(backup)));
             response.headers_mut().insert(RAFT_INDEX, index);
             response
         }
@@ -32,14 +37,24 @@ pub async fn handle(call: Call) -> Response {
 
 async fn open(call: &Call) -> Result<Backup, Failure> {
     let params = &call.params;
-    if params.vacuum && params.fmt != Format::Binary {
-        return Err(Failure::InvalidBackupFormat);
+    let options = Options {
+        format: format(params)?,
+        compress: params.compress,
+        noleader: params.noleader,
+        timeout: positive(params.timeout).unwrap_or_default(),
+    };
+    Ok(call.store()?.backup(options).await?)
+}
+
+/// Source: backup-restore.md §1.1.
+fn format(params: &Params) -> Result<Format, Failure> {
+    match params.fmt {
+        params::Format::Binary if params.vacuum => Ok(Format::Vacuumed),
+        _ if params.vacuum => Err(Failure::InvalidBackupFormat),
+        params::Format::Binary => Ok(Format::Binary),
+        params::Format::Delete => Ok(Format::Delete),
+        params::Format::Sql => Ok(Format::Sql { tables: params.tables.clone() }),
     }
-    if params.fmt != Format::Binary || params.vacuum || params.compress || params.noleader {
-        return Err(Failure::Internal("not supported yet: only a plain binary backup of the leader".into()));
-    }
-    let timeout = positive(params.timeout).unwrap_or_default();
-    Ok(call.store()?.backup(timeout).await?)
 }
 
 /// An error breaks the connection: never a 200 with a damaged file.
@@ -47,8 +62,8 @@ fn chunks(backup: Backup) -> impl futures::Stream<Item = io::Result<Bytes>> {
     stream::unfold(Some(backup), |backup| async move {
         let mut backup = backup?;
         match backup.next().await {
-            Ok(chunk) if chunk.is_empty() => None,
-            Ok(chunk) => Some((Ok(Bytes::from(chunk)), Some(backup))),
+            Ok(None) => None,
+            Ok(Some(bytes)) => Some((Ok(Bytes::from(bytes)), Some(backup))),
             Err(error) => {
                 tracing::warn!(%error, "backup aborted");
                 Some((Err(error), None))

@@ -7,19 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::db::check;
+use crate::db::temporary::TemporaryFile;
 use crate::world::{Disk, File, Open};
 
 /// A file that this node received and checked: it is staged as it is.
 pub struct Spool {
     /// Drawn by the node; `LoadBegin` carries it.
     pub id: u64,
-    pub file: SpoolFile,
-}
-
-/// A temporary file, removed on drop unless it was renamed away.
-pub struct SpoolFile {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
+    pub file: TemporaryFile,
 }
 
 /// One open load.
@@ -29,7 +24,7 @@ pub struct Load {
     size: u64,
     received: u64,
     crc32c: u32,
-    file: SpoolFile,
+    file: TemporaryFile,
     staging: Staging,
 }
 
@@ -44,28 +39,6 @@ enum Staging {
     Failed(String),
 }
 
-impl SpoolFile {
-    /// The file at `path`, which needn't exist yet.
-    pub fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
-        Self { disk, path }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for SpoolFile {
-    fn drop(&mut self) {
-        // What can't be removed is removed at the next start. SQLite leaves a WAL beside a file it looked at.
-        let _ = self.disk.remove(&self.path);
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        let _ = self.disk.remove(Path::new(&wal));
-    }
-}
-
 impl Load {
     /// Opens a load; without a file from the client the chunks are staged at `path`.
     pub fn begin(disk: &Arc<dyn Disk>, id: u64, size: u64, received: Option<Spool>, path: PathBuf) -> Self {
@@ -76,7 +49,7 @@ impl Load {
                     Ok(file) => Staging::Writing(file),
                     Err(error) => Staging::Failed(error.to_string()),
                 };
-                (SpoolFile::new(disk.clone(), path), staging)
+                (TemporaryFile::new(disk.clone(), path), staging)
             }
         };
         Self { id, size, received: 0, crc32c: 0, file, staging }

@@ -13,7 +13,8 @@ use openraft::errors::{ClientWriteError, RaftError};
 use super::{Error, Proposed, Store, checkpoint, write_error};
 use crate::command::{Command, Kind, Limits, LoadAbort, LoadBegin, LoadChunk, LoadCommit};
 use crate::db::check::{self, Unfit};
-use crate::raft::load::{Spool, SpoolFile};
+use crate::db::temporary::TemporaryFile;
+use crate::raft::load::Spool;
 use crate::raft::machine::{Refusal, Response};
 use crate::raft::types::{Payload, TypeConfig};
 use crate::world::{File, Lane, Open};
@@ -50,7 +51,7 @@ impl Store {
             return Err(Error::LeaderNotFound);
         }
         let path = self.temporary("upload");
-        let file = SpoolFile::new(self.world.disk.clone(), path.clone());
+        let file = TemporaryFile::new(self.world.disk.clone(), path.clone());
         let Some((length, crc32c)) = self.receive(body, announced, path.clone()).await? else {
             return Ok(());
         };
@@ -131,7 +132,7 @@ impl Store {
     }
 
     /// Sends a checked file through the log.
-    async fn replicate(&self, file: SpoolFile, size: u64, crc32c: u32) -> Result<(), Error> {
+    async fn replicate(&self, file: TemporaryFile, size: u64, crc32c: u32) -> Result<(), Error> {
         let id = self.world.entropy.next_u64();
         let path = file.path().to_path_buf();
         self.machine.call(move |machine| machine.add_spool(Spool { id, file })).await;
