@@ -83,8 +83,13 @@ impl DataDir {
         if !is_preexisting {
             disk.sync_dir(&path.join("raft")).map_err(io(path))?;
             disk.sync_dir(path).map_err(io(path))?;
-            if let Some(parent) = path.parent() {
-                disk.sync_dir(parent).map_err(io(parent))?;
+            for parent in path.ancestors().skip(1) {
+                // Any of them may be new: made above, or by a start that was killed before this.
+                match disk.sync_dir(parent) {
+                    // Then this user can't have made anything in it.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                    result => result.map_err(io(parent))?,
+                }
             }
             let node = json!({"format": FORMAT, "node_id": node_id}).to_string();
             replace_small(disk, &path.join("node.json"), node.as_bytes()).map_err(io(path))?;

@@ -59,7 +59,7 @@ pub struct Nemesis {
     random: Random,
     faults: Vec<(Fault, u64)>,
     gap_ms: (u64, u64),
-    machine: Machine,
+    pub machine: Machine,
     trace: Trace,
     state: State,
     /// Faults so far that the node could feel.
@@ -97,6 +97,12 @@ impl Nemesis {
             felt: 0,
         };
         nemesis.calm(Duration::ZERO);
+        if let Some(failure) = &options.opening {
+            nemesis.machine.disk.arm(failure.clone());
+            nemesis.machine.disturb();
+            // The run ends before this does.
+            nemesis.state = State::Disturbed(Fault::ChangeError, Duration::MAX);
+        }
         nemesis
     }
 
@@ -125,7 +131,7 @@ impl Nemesis {
             return self.take_down(sim, now, end);
         }
         match self.state {
-            State::Calm(next) if now >= next && is_active => self.inject(sim, now),
+            State::Calm(next) if now >= next && is_active && !self.faults.is_empty() => self.inject(sim, now),
             State::Disturbed(fault, until) if now >= until => {
                 self.trace.line(format_args!("fault over: {fault:?}"));
                 self.heal();

@@ -30,6 +30,8 @@ pub struct Report {
     pub digest: Digest,
     pub simulated: Duration,
     pub faults: u64,
+    /// Changes of the node's disk.
+    pub changes: u64,
     pub counts: crate::history::Counts,
     /// Why the seed failed.
     pub failure: Option<String>,
@@ -85,6 +87,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
         digest: trace.digest(),
         simulated: sim.elapsed(),
         faults: nemesis.felt,
+        changes: nemesis.machine.disk.changes(),
         counts: shared.history().counts,
         failure,
     };
@@ -110,8 +113,9 @@ fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
 
 /// Steps through the phases; returns why the run failed.
 fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, shared: &Shared) -> Option<String> {
-    let end_of_chaos = Duration::from_secs(options.seconds);
-    let longest = end_of_chaos + Duration::from_secs(120);
+    let chaos = Duration::from_secs(options.seconds);
+    let longest = chaos + Duration::from_secs(120);
+    let mut began = Duration::ZERO;
     loop {
         let stepped = sim.step();
         let now = sim.elapsed();
@@ -120,6 +124,7 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, s
             return Some(violation.to_string());
         }
         match stepped {
+            Ok(true) if options.opening.is_some() => return None,
             Ok(true) => return too_little(nemesis, shared, now),
             Ok(false) => {}
             Err(error) => return Some(format!("the simulation broke: {error}")),
@@ -128,8 +133,9 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, s
             return Some("the run doesn't come to an end".into());
         }
         match shared.phase() {
-            Phase::Setup if now > end_of_chaos => return Some("the schema could not be created".into()),
-            Phase::Chaos if now > end_of_chaos => shared.enter(Phase::Draining),
+            Phase::Setup if now > Duration::from_secs(40) => return Some("the schema could not be created".into()),
+            Phase::Setup => began = now,
+            Phase::Chaos if now > began + chaos => shared.enter(Phase::Draining),
             Phase::Draining if shared.busy_clients() == 0 => {
                 nemesis.finish(sim, now);
                 shared.enter(Phase::Checking);

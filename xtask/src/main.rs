@@ -15,10 +15,14 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
 const VERBS: &[Verb] = &[
     ("check", "format, lints, tests, a short simulation sweep; writes nothing", check::run),
     ("fix", "writes formatting and what clippy can mend", fix::run),
-    ("sim", "--seed N | --seeds A..B | --minutes M, [--twice]: one seed a process, one process a core", |arguments| {
-        anyhow::ensure!(sim::run(arguments)?, "a seed failed");
-        Ok(())
-    }),
+    (
+        "sim",
+        "--seed N | --seeds A..B | --minutes M, [--twice]; --every-operation N: one seed a process, one process a core",
+        |arguments| {
+            anyhow::ensure!(sim::run(arguments)?, "a seed failed");
+            Ok(())
+        },
+    ),
 ];
 
 fn main() -> ExitCode {
