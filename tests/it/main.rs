@@ -5,4 +5,5 @@ mod node;
 
 mod command_line;
 mod data_directory;
+mod http_cases;
 mod kill;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::Agent;
+use ureq::http::{Request, Response};
 
 /// How long anything may take before a test gives up on it. Generous: the machine is shared.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -139,6 +140,29 @@ impl Node {
             .unwrap_or_else(|error| panic!("POST {path}: {error}\n{}", self.log()))
     }
 
+    /// Any request; GET, HEAD and OPTIONS go without a body.
+    #[track_caller]
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Response<Vec<u8>> {
+        let mut request = Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = match method {
+            "GET" | "HEAD" | "OPTIONS" => self.agent().run(request.body(()).unwrap()),
+            _ => self.agent().run(request.body(body).unwrap()),
+        };
+        let response = response.and_then(|response| {
+            let (parts, mut body) = response.into_parts();
+            Ok(Response::from_parts(parts, body.with_config().limit(u64::MAX).read_to_vec()?))
+        });
+        response.unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
+    }
+
+    /// A text with names in place of the addresses, which vary.
+    pub fn hide_addresses(&self, text: &str) -> String {
+        text.replace(&self.http, "${HTTP}").replace(&self.raft, "${RAFT}")
+    }
+
     /// Runs one write, and fails the test if it fails.
     #[track_caller]
     pub fn execute(&self, sql: &str) {
@@ -193,7 +217,7 @@ pub fn try_post(agent: &Agent, url: &str, body: &[u8]) -> Result<Answer, ureq::E
     answer(agent.post(url).content_type("application/json").send(body)?)
 }
 
-fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+fn answer(mut response: Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     let body = response.body_mut().with_config().limit(u64::MAX).read_to_vec()?;
     Ok(Answer { status: response.status().as_u16(), body })
 }
