@@ -66,7 +66,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     for number in 0..options.clients {
         let name = format!("c{number}");
         let random = Random::new(options.seed).fork(&name);
-        let client = Client::new(&name, &server, trace.clone());
+        let client = Client::new(&name, &server, &shared.cables, trace.clone());
         let (seed, workload, shared) = (random.fork("tasks").next(), options.workload, shared.clone());
         sim.client(name, async move {
             let calls = workload::client(number, client, random, workload, shared);
@@ -75,7 +75,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
         });
     }
     {
-        let client = Client::new("check", &server, trace.clone());
+        let client = Client::new("check", &server, &shared.cables, trace.clone());
         let (seed, shared) = (options.seed, shared.clone());
         sim.client("check", async move {
             rqlite::world::runtime::scope(seed, workload::check_everything(client, shared)).await;
