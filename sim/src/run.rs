@@ -1,4 +1,6 @@
 //! One run of one seed, from the first line of the trace to the verdict.
+// The runner is outside the simulated world.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::backtrace::Backtrace;
 use std::panic::{self, AssertUnwindSafe};

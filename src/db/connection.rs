@@ -79,13 +79,22 @@ impl Connection {
         for &(limit, value) in LIMITS {
             raw.set_limit(limit, value)?;
         }
-        let set = |pragma: &str| raw.query_row(&format!("PRAGMA {pragma}"), [], |_| Ok(())).or_else(ignore_no_rows);
+        // To the end, not to the first row: journal_mode answers before it commits, and that can fail.
+        let set = |pragma: &str| -> Result<Option<String>, SqlError> {
+            let mut statement = raw.prepare(&format!("PRAGMA {pragma}"))?;
+            let mut rows = statement.raw_query();
+            let mut answer = None;
+            while let Some(row) = rows.next()? {
+                answer = row.get_ref(0)?.as_str().ok().map(String::from);
+            }
+            Ok(answer)
+        };
         set(&format!("cache_size={}", -CACHE_BYTES / 1024))?;
         set("wal_autocheckpoint=0")?;
         if role == Role::Writer {
-            let mode: String = raw.query_row("PRAGMA journal_mode=wal", [], |row| row.get(0))?;
-            if mode != "wal" {
-                return Err(SqlError { code: ffi::SQLITE_ERROR, message: format!("journal mode is {mode}") });
+            let mode = set("journal_mode=wal")?;
+            if mode.as_deref() != Some("wal") {
+                return Err(SqlError { code: ffi::SQLITE_ERROR, message: format!("journal mode is {mode:?}") });
             }
             set("synchronous=OFF")?;
             // Two nodes' files are then equal to the byte but for the change counters (storage-findings §8).
@@ -151,6 +160,11 @@ impl Connection {
         }
     }
 
+    /// Ends what the connection runs, from another thread.
+    pub fn interrupt_handle(&self) -> rusqlite::InterruptHandle {
+        self.raw.get_interrupt_handle()
+    }
+
     /// Whether no transaction is open.
     pub fn is_autocommit(&self) -> bool {
         self.raw.is_autocommit()
@@ -168,8 +182,4 @@ impl Drop for Connection {
         // The hooks hold what the connection shares with them.
         let _ = self.raw.authorizer(None::<fn(hooks::AuthContext<'_>) -> hooks::Authorization>);
     }
-}
-
-fn ignore_no_rows(error: rusqlite::Error) -> rusqlite::Result<()> {
-    if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
 }
