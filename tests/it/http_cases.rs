@@ -113,7 +113,7 @@ fn compare(node: &Node, got: &Response<Vec<u8>>, want: &Value, ignored: &[Value]
         return (start != prefix).then(|| format!("body begins with {start}, not {prefix}"));
     }
     let body = node.hide_addresses(&String::from_utf8_lossy(got.body()));
-    let Some(want) = want.get("body") else { return None };
+    let want = want.get("body")?;
     let (body, want) = match ignored {
         [] => (body, want.as_str().unwrap_or("").to_string()),
         _ => {

@@ -1,4 +1,5 @@
 //! One test binary. A simulation runs only in child processes: two of them never share a process.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod checkpoint;
 mod determinism;
