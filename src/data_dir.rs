@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::world::disk::{read_small, replace_small};
+use crate::world::disk::{FREE_MIN, read_small, replace_small};
 use crate::world::{Disk, Open, World};
 
 /// Raised when an older binary couldn't read the directory any more.
@@ -17,9 +17,6 @@ const FORMAT: u64 = 1;
 /// Bytes of the file `reserve`: given up by a start that finds the disk full, so that the vote, db.state and the first
 /// entries of a term can be written.
 const RESERVE: u64 = 8 << 20;
-
-/// With less free than this, writes are refused: two segments of the log, and as much again for what is on its way.
-pub const FREE_MIN: u64 = 32 << 20;
 
 /// What a data directory of the reference has.
 const RQLITE_FILES: &[&str] = &["raft.db", "wsnapshots", "rsnapshots", "snapshots"];

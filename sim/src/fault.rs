@@ -115,8 +115,14 @@ impl Nemesis {
                 }
                 self.trace.line(format_args!("fault over: {} starts", self.machine.name()));
                 self.machine.begin();
-                sim.bounce(self.machine.name());
                 self.calm(now);
+                if self.random.chance(1, 4) {
+                    // The power goes again, soon: in the middle of the recovery, mostly.
+                    self.arm_at("", Counted::Changes, 40, Error::PowerCut);
+                    self.machine.disturb();
+                    self.state = State::Disturbed(Fault::PowerLossMidway, now + Duration::from_secs(1));
+                }
+                sim.bounce(self.machine.name());
             }
             return;
         }
@@ -208,8 +214,14 @@ impl Nemesis {
     }
 
     fn arm(&mut self, counted: Counted, at_most: u64, error: Error) {
-        let path = ["", "", "/raft/", "/db/", "db.state"][self.random.below(5) as usize];
-        let after = if path == "db.state" { self.random.below(4) } else { self.random.below(at_most) };
+        match ["", "", "/raft/", "/db/", "db.state"][self.random.below(5) as usize] {
+            "db.state" => self.arm_at("db.state", counted, 4, error),
+            path => self.arm_at(path, counted, at_most, error),
+        }
+    }
+
+    fn arm_at(&mut self, path: &str, counted: Counted, at_most: u64, error: Error) {
+        let after = self.random.below(at_most);
         let failure = Failure { counted, path: path.into(), after, error };
         self.trace.line(format_args!("fault {failure:?}"));
         self.machine.disk.arm(failure);

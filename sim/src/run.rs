@@ -1,4 +1,6 @@
 //! One run of one seed, from the first line of the trace to the verdict.
+// The runner is outside the simulated world.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::backtrace::Backtrace;
 use std::panic::{self, AssertUnwindSafe};
@@ -64,7 +66,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     for number in 0..options.clients {
         let name = format!("c{number}");
         let random = Random::new(options.seed).fork(&name);
-        let client = Client::new(&name, &server, trace.clone());
+        let client = Client::new(&name, &server, &shared.cables, trace.clone());
         let (seed, workload, shared) = (random.fork("tasks").next(), options.workload, shared.clone());
         sim.client(name, async move {
             let calls = workload::client(number, client, random, workload, shared);
@@ -73,7 +75,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
         });
     }
     {
-        let client = Client::new("check", &server, trace.clone());
+        let client = Client::new("check", &server, &shared.cables, trace.clone());
         let (seed, shared) = (options.seed, shared.clone());
         sim.client("check", async move {
             rqlite::world::runtime::scope(seed, workload::check_everything(client, shared)).await;
@@ -173,6 +175,7 @@ fn network(options: &Options) -> turmoil::Sim<'static> {
 
 /// tokio numbers tasks per process, and the number decides the order in which a crashed machine drops its tasks: each
 /// run starts at an aligned one.
+#[allow(clippy::disallowed_methods)] // No node runs yet, so there is no seed to carry.
 fn align_task_ids() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
     runtime.block_on(async {

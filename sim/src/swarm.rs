@@ -77,7 +77,7 @@ impl Options {
                 backups,
                 loads,
                 bad_loads,
-                pause_ms: random.between(10, 150),
+                pause_ms: random.between(50, 200),
                 value_bytes: [100, 2_000, 20_000][random.below(3) as usize],
             },
             faults,

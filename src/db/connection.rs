@@ -160,6 +160,11 @@ impl Connection {
         }
     }
 
+    /// Ends what the connection runs, from another thread.
+    pub fn interrupt_handle(&self) -> rusqlite::InterruptHandle {
+        self.raw.get_interrupt_handle()
+    }
+
     /// Whether no transaction is open.
     pub fn is_autocommit(&self) -> bool {
         self.raw.is_autocommit()

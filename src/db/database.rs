@@ -172,8 +172,14 @@ impl Database {
             checkpointing: None,
         })?;
         self.writer = Writer::new(connection);
-        // Readers that are under way keep what they have open.
-        remove_others(&*disk, &self.paths, Some(generation)).map_err(fault)
+        Ok(())
+    }
+
+    /// Removes the files of earlier generations, once readers are sent to this one. Those that are under way keep what
+    /// they have open.
+    pub fn remove_replaced(&self) -> Result<(), Fault> {
+        remove_others(self.disk(), &self.paths, Some(self.generation()))
+            .map_err(|error| io_fault("removing the old database", &error))
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Error;
-use crate::data_dir::FREE_MIN;
 use crate::db::database::Paths;
 use crate::world::World;
+use crate::world::disk::FREE_MIN;
 
 /// How long a look at the disk is good for.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -35,6 +35,14 @@ impl FreeSpace {
     /// Bytes free now.
     pub fn bytes(&self) -> std::io::Result<u64> {
         self.world.disk.free_space(&self.paths.directory())
+    }
+
+    /// Fails if `more` bytes can't be written now without coming close to a full disk.
+    pub fn admit(&self, more: u64) -> Result<(), Error> {
+        // A disk that can't tell is asked by writing.
+        let free = self.bytes().unwrap_or(u64::MAX);
+        let need = more.saturating_add(FREE_MIN);
+        if free < need { Err(Error::DiskSpace { need, free }) } else { Ok(()) }
     }
 
     /// Bytes of the database's files.

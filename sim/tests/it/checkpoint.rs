@@ -53,7 +53,7 @@ impl Script for Checkpoints {
                 let _ = reader.look(|raw| raw.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema"));
                 readers.push((index + 1 + random.below(2 * self.every), reader));
             }
-            if index % self.every == 0 {
+            if index.is_multiple_of(self.every) {
                 if self.form == Form::Background {
                     background(node, model, known, random)?;
                 }
