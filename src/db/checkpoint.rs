@@ -60,11 +60,11 @@ impl Database {
         if self.leases.any_reads_main_file() {
             return Ok(Outcome::Leased);
         }
+        self.check_main_file()?;
         let frames = self.frames()?;
         if frames.all_checkpointed() && self.state.checkpointing.is_none() {
             return self.write_clean(applied.to_vec()).map(|()| Outcome::Clean);
         }
-        self.check_main_file()?;
         self.write_checkpointing(applied.to_vec(), frames.log)?;
         let frames = checkpoint(&self.writer.connection, ffi::SQLITE_CHECKPOINT_TRUNCATE)?;
         if !frames.all_checkpointed() {
@@ -156,12 +156,8 @@ impl Database {
         let main_file = MainFile::of(&self.writer.connection)
             .identity(self.disk(), &self.main_path())
             .map_err(|error| io_fault("checkpoint", &error))?;
-        let state = State {
-            applied: applied.into(),
-            main_file: Some(main_file),
-            checkpointing: None,
-            ..self.state.clone()
-        };
+        let state =
+            State { applied: applied.into(), main_file: Some(main_file), checkpointing: None, ..self.state.clone() };
         self.write_state(state)
     }
 
@@ -179,10 +175,22 @@ impl Database {
         let found = MainFile::of(&self.writer.connection)
             .identity(self.disk(), &self.main_path())
             .map_err(|error| io_fault("checkpoint", &error))?;
-        if found == *recorded {
+        let field = if found.size != recorded.size {
+            "size"
+        } else if found.page1_crc32c != recorded.page1_crc32c {
+            "first page"
+        } else if found.inode != recorded.inode {
+            "inode"
+        } else if found.mtime_ns != recorded.mtime_ns {
+            "time of change"
+        } else {
             return Ok(());
-        }
-        Err(Fault(format!("another program wrote to {}", self.main_path().display())))
+        };
+        let path = self.main_path();
+        Err(Fault(format!(
+            "{}: another program wrote to it: its {field} isn't what the last checkpoint left",
+            path.display()
+        )))
     }
 }
 

@@ -7,11 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use super::execute::Fault;
 use super::authorizer::Role;
 use super::check::quick_check;
 use super::checkpoint::checkpoint;
 use super::connection::Connection;
+pub use super::execute::Fault;
 use super::execute::Writer;
 use super::lease::{Lease, Leases};
 use super::main_file::{self, MainFile};
@@ -98,17 +98,24 @@ impl Database {
         };
         let is_new = state.main_file.is_none();
         let main = paths.main(state.generation);
-        remove_others(disk, paths, (!is_new).then_some(state.generation))
-            .map_err(|error| OpenError::Io { path: paths.directory(), error })?;
         if !is_new {
             make_recoverable(disk, paths, &state)?;
         }
+        // Only now: until here nothing was touched.
+        remove_others(disk, paths, (!is_new).then_some(state.generation))
+            .map_err(|error| OpenError::Io { path: paths.directory(), error })?;
 
         let sql = |error| OpenError::Sql { path: main.clone(), error };
         let connection = Connection::open(&main, disk.sqlite_vfs(), Role::Writer).map_err(sql)?;
         let writer = Writer::new(connection);
-        let mut database =
-            Self { world: world.clone(), paths: paths.clone(), writer, state, leases: Leases::default(), background: false };
+        let mut database = Self {
+            world: world.clone(),
+            paths: paths.clone(),
+            writer,
+            state,
+            leases: Leases::default(),
+            background: false,
+        };
         database.complete(is_new).map_err(|fault| OpenError::Damaged { path: main, why: fault.0 })?;
         Ok(database)
     }
