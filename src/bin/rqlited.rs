@@ -45,8 +45,7 @@ fn main() -> ExitCode {
 async fn run(world: rqlite::world::World, config: Config) -> Result<(), node::Error> {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
             tracing::error!("no signal can be received: stop the node by SIGKILL");
             return;

@@ -66,7 +66,11 @@ impl Budget {
     pub fn is_expired(&self) -> bool {
         self.expired.load(Ordering::Relaxed)
             || self.request_left.load(Ordering::Relaxed) <= 0
-            || self.deadline.lock().expect("no panic holds this lock").is_some_and(|deadline| Instant::now() >= deadline)
+            || self
+                .deadline
+                .lock()
+                .expect("no panic holds this lock")
+                .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Charges the statement at `address` while `work` runs it; `steps` of its own, 0: no bound.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use super::SqlError;
 use super::authorizer::Role;
 use super::connection::Connection;
 use super::main_file::MainFile;
-use super::SqlError;
 use crate::world::{Disk, File, Open};
 
 /// Bytes copied at once to a spool.
@@ -40,7 +40,12 @@ struct Source {
 enum From {
     MainFile(Connection),
     /// A copy of the range from `base`; removed when the lease ends.
-    Spool { file: Box<dyn File>, base: u64, disk: Arc<dyn Disk>, path: PathBuf },
+    Spool {
+        file: Box<dyn File>,
+        base: u64,
+        disk: Arc<dyn Disk>,
+        path: PathBuf,
+    },
     /// The copy failed: the transfer is aborted, the node goes on.
     Lost(String),
 }

@@ -64,9 +64,8 @@ impl<'a> MainFile<'a> {
     /// Makes the file durable.
     pub fn sync(&self) -> io::Result<()> {
         // SAFETY: an open file.
-        let code = unsafe {
-            self.methods().xSync.expect("every VFS has it")(self.file.as_ptr(), ffi::SQLITE_SYNC_NORMAL)
-        };
+        let code =
+            unsafe { self.methods().xSync.expect("every VFS has it")(self.file.as_ptr(), ffi::SQLITE_SYNC_NORMAL) };
         check(code, "sync")
     }
 

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use prost::Message;
 
-use crate::world::disk::{read_small, replace_small};
 use crate::world::Disk;
+use crate::world::disk::{read_small, replace_small};
 
 /// The generated messages.
 pub mod proto {

@@ -45,12 +45,7 @@ pub fn position(wal: &dyn File, frames: u64) -> io::Result<Position> {
     let header = read_header(wal)?.map_err(|damage| io::Error::new(io::ErrorKind::InvalidData, damage.0))?;
     let mut frame = [0; FRAME_HEADER as usize];
     read_exact(wal, &mut frame, length(frames, header.page_size) - header.page_size - FRAME_HEADER)?;
-    Ok(Position {
-        frames,
-        salts: header.salts,
-        checksum: (be(&frame[16..]), be(&frame[20..])),
-        pages: be(&frame[4..]),
-    })
+    Ok(Position { frames, salts: header.salts, checksum: (be(&frame[16..]), be(&frame[20..])), pages: be(&frame[4..]) })
 }
 
 /// Checks that the first `expected.frames` frames are exactly those that `expected` was taken from. Returns the

@@ -56,11 +56,7 @@ pub async fn handle(call: Call, body: Body) -> Response {
 pub async fn statements(call: &Call, body: Body) -> Result<Vec<Statement>, Failure> {
     let bytes = collect(body).await?;
     let content_type = call.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let statements = if body::is_text(content_type) {
-        body::parse_text(&bytes)
-    } else {
-        body::parse_json(&bytes)?
-    };
+    let statements = if body::is_text(content_type) { body::parse_text(&bytes) } else { body::parse_json(&bytes)? };
     Ok(statements)
 }
 

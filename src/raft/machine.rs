@@ -88,10 +88,10 @@ impl Machine {
     pub fn open(world: &World, paths: &Paths, skip_entry: u64) -> Result<Self, StartError> {
         let mut database = Database::open(world, paths)?;
         let applied = Applied::decode(database.applied())?;
-        database.writer().set_foreign_keys(applied.foreign_keys).map_err(|fault| OpenError::Damaged {
-            path: paths.main(database.generation()),
-            why: fault.0,
-        })?;
+        database
+            .writer()
+            .set_foreign_keys(applied.foreign_keys)
+            .map_err(|fault| OpenError::Damaged { path: paths.main(database.generation()), why: fault.0 })?;
         let current = Arc::new(Current::new(database.generation()));
         current.set_foreign_keys(applied.foreign_keys);
         Ok(Self {
@@ -273,8 +273,7 @@ impl Machine {
         let writer = self.database.writer();
         let executed = writer.execute(request, limits, wants_rows)?;
         // `PRAGMA foreign_keys` is replicated state.
-        self.applied.foreign_keys =
-            writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
+        self.applied.foreign_keys = writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
         self.current.set_foreign_keys(self.applied.foreign_keys);
         if executed.changed {
             self.applied.last_change = Some(log_id);
@@ -331,12 +330,8 @@ impl Machine {
         }
         load.prepare(&*self.world.disk).map_err(Fault)?;
         let on = self.applied.foreign_keys_default;
-        let applied = Applied {
-            last_applied: Some(log_id),
-            last_change: Some(log_id),
-            foreign_keys: on,
-            ..self.applied.clone()
-        };
+        let applied =
+            Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys: on, ..self.applied.clone() };
         self.database.adopt(load.path(), &applied.encode())?;
         self.applied = applied;
         self.clean = self.applied.clone();

@@ -49,12 +49,12 @@ pub async fn watch(store: Store) {
 async fn take_office(store: &Store) -> Result<(), Error> {
     // Settings are compared with the state that this term begins with.
     store.read_index(std::time::Duration::from_secs(10)).await?;
-    let (applied, open_load) =
-        store.machine.call(|machine| (machine.applied().clone(), machine.open_load())).await;
+    let (applied, open_load) = store.machine.call(|machine| (machine.applied().clone(), machine.open_load())).await;
     tracing::info!("this node (ID={}) is now Leader", store.options.node_id);
     let mut settings = Settings::default();
     if applied.cluster_id.is_empty() {
-        settings.cluster_id = Some(format!("{:016x}{:016x}", store.world.entropy.next_u64(), store.world.entropy.next_u64()));
+        settings.cluster_id =
+            Some(format!("{:016x}{:016x}", store.world.entropy.next_u64(), store.world.entropy.next_u64()));
     }
     let fingerprint = engine::fingerprint();
     if applied.engine != fingerprint {

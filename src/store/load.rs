@@ -186,9 +186,8 @@ impl Store {
             let mut answers = sent.map_err(|fatal| Error::Stopped(fatal.to_string()))?;
             while let Some(answer) = answers.next().await {
                 let written = answer.map_err(|fatal| Error::Stopped(fatal.to_string()))?;
-                let written = written.map_err(|error: ClientWriteError<TypeConfig>| {
-                    write_error(RaftError::APIError(error))
-                })?;
+                let written =
+                    written.map_err(|error: ClientWriteError<TypeConfig>| write_error(RaftError::APIError(error)))?;
                 if written.response != Response::Done {
                     return Err(Error::LoadUnknown(refusal(&written.response)));
                 }

@@ -56,7 +56,11 @@ impl Store {
         match level {
             Level::None => Ok(None),
             Level::Weak | Level::Auto => {
-                if self.is_leader() { Ok(None) } else { Err(Error::LeaderNotFound) }
+                if self.is_leader() {
+                    Ok(None)
+                } else {
+                    Err(Error::LeaderNotFound)
+                }
             }
             Level::Linearizable => self.read_index(timeout).await.map(|()| None),
             Level::Strong => {

@@ -10,7 +10,9 @@ pub enum Error {
     /// Not what a power failure leaves behind: entries that this node may have acknowledged are gone.
     #[error("raft log is damaged: segment {segment}, byte {offset}: {reason}; nothing was changed")]
     Damaged { segment: PathBuf, offset: u64, reason: String },
-    #[error("raft vote file {path} is missing, but {segment} exists: the node could vote twice in one term; it was not started")]
+    #[error(
+        "raft vote file {path} is missing, but {segment} exists: the node could vote twice in one term; it was not started"
+    )]
     VoteMissing { path: PathBuf, segment: PathBuf },
     #[error("raft vote file {path} is damaged ({reason}): the node could vote twice in one term; it was not started")]
     VoteDamaged { path: PathBuf, reason: String },

@@ -155,7 +155,8 @@ impl Memory {
             count += 1;
         }
         // Only what the reader needs of the segment: not its offsets.
-        let segment = Segment { offsets: Vec::new(), path: segment.path.clone(), file: segment.file.clone(), ..*segment };
+        let segment =
+            Segment { offsets: Vec::new(), path: segment.path.clone(), file: segment.file.clone(), ..*segment };
         Plan::Disk(Place { segment, first: from, count, from: start, to: end(count), changes: self.changes })
     }
 }

@@ -155,7 +155,9 @@ mod tests {
             assert_eq!(parse_name(&name(first)), Some(first));
         }
         assert!(name(9) < name(10));
-        for other in ["5.seg", "vote", "0000000000000000000x.seg", "99999999999999999999.seg", "00000000000000000005.seg.tmp"] {
+        for other in
+            ["5.seg", "vote", "0000000000000000000x.seg", "99999999999999999999.seg", "00000000000000000005.seg.tmp"]
+        {
             assert_eq!(parse_name(other), None, "{other}");
         }
     }

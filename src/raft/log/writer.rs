@@ -33,12 +33,25 @@ const GATHER: usize = 256 << 10;
 
 /// One thing to do.
 pub enum Job {
-    Append { entries: Vec<Entry>, flushed: IOFlushed<TypeConfig> },
+    Append {
+        entries: Vec<Entry>,
+        flushed: IOFlushed<TypeConfig>,
+    },
     Committed(LogId),
-    Vote { vote: Vote, done: Done },
+    Vote {
+        vote: Vote,
+        done: Done,
+    },
     /// Removes everything from `cut` on; `last` is then the last entry, or the last purged one.
-    Truncate { cut: u64, last: Option<LogId>, done: Done },
-    Purge { upto: LogId, done: Done },
+    Truncate {
+        cut: u64,
+        last: Option<LogId>,
+        done: Done,
+    },
+    Purge {
+        upto: LogId,
+        done: Done,
+    },
 }
 
 type Done = oneshot::Sender<io::Result<()>>;
@@ -132,7 +145,8 @@ pub struct Active {
 impl Active {
     /// Goes on with a segment of the memory.
     pub fn new(segment: &Segment) -> Self {
-        let segment = Segment { offsets: Vec::new(), path: segment.path.clone(), file: segment.file.clone(), ..*segment };
+        let segment =
+            Segment { offsets: Vec::new(), path: segment.path.clone(), file: segment.file.clone(), ..*segment };
         Self { segment, offsets: Vec::new(), gathered: Vec::new() }
     }
 
