@@ -121,7 +121,7 @@ impl Cursor {
 fn step(connection: &Connection, running: &mut Running, sink: &mut dyn RowSink) -> bool {
     let statement = &mut running.statement;
     let stepped =
-        connection.authorizer.stepping(|| connection.budget.charge(statement.address(), 0, || statement.step()));
+        connection.authorizer.stepping(0, || connection.budget.charge(statement.address(), 0, || statement.step()));
     match stepped {
         Ok(true) => {
             let row: Vec<_> = (0..statement.column_count()).map(|n| statement.value(n)).collect();
