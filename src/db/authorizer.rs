@@ -5,11 +5,11 @@
 //! FTS5 reads its shadow tables). Only what a client can choose is looked at then: pragmas, which their table
 //! functions prepare so; the file of a VACUUM; the table that an FTS5 table takes its content from.
 
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use rusqlite::Connection;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, ffi};
 
 /// Whose statements a connection runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ pub(super) struct Authorizer {
 }
 
 impl Authorizer {
-    /// Installs the authorizer of a connection for `role`.
-    pub fn install(connection: &mut Connection, role: Role) -> rusqlite::Result<Arc<Self>> {
+    /// Installs the authorizer of a connection for `role`; [`Authorizer::remove`] must come before it is dropped.
+    pub fn install(connection: &Connection, role: Role) -> Arc<Self> {
         let authorizer = Arc::new(Self {
             role,
             internal: AtomicBool::new(false),
@@ -61,13 +61,18 @@ impl Authorizer {
             seen: AtomicU32::new(0),
             seen_in_request: AtomicU32::new(0),
         });
-        let hook = authorizer.clone();
-        connection.authorizer(Some(
-            move |context: AuthContext<'_>| {
-                if hook.allows(&context) { Authorization::Allow } else { Authorization::Deny }
-            },
-        ))?;
-        Ok(authorizer)
+        // SAFETY: the connection is open. The authorizer is kept beside it and taken off before either goes.
+        unsafe {
+            let context = Arc::as_ptr(&authorizer).cast_mut().cast::<c_void>();
+            ffi::sqlite3_set_authorizer(connection.handle(), Some(authorize), context);
+        }
+        authorizer
+    }
+
+    /// Takes the authorizer off `connection`.
+    pub fn remove(connection: &Connection) {
+        // SAFETY: the connection is open.
+        unsafe { ffi::sqlite3_set_authorizer(connection.handle(), None, std::ptr::null_mut()) };
     }
 
     /// Runs our own statements.
@@ -103,55 +108,53 @@ impl Authorizer {
         self.seen_in_request.fetch_or(bits, Ordering::Relaxed);
     }
 
-    fn allows(&self, context: &AuthContext<'_>) -> bool {
+    fn allows(&self, action: &Action<'_>) -> bool {
         if self.internal.load(Ordering::Relaxed) || self.role == Role::Internal {
             return true;
         }
         let stepping = self.stepping.load(Ordering::Relaxed);
-        match context.action {
-            AuthAction::Pragma { pragma_name, pragma_value } => {
+        let Action { code, first, second, database } = *action;
+        match code {
+            ffi::SQLITE_PRAGMA => {
                 if !stepping {
-                    self.see_pragma(pragma_name);
+                    self.see_pragma(first);
                 }
-                self.allows_pragma(pragma_name, pragma_value.is_some())
+                self.allows_pragma(first, second.is_some())
             }
-            AuthAction::Read { table_name, .. } => self.allows_table(table_name),
+            ffi::SQLITE_READ => self.allows_table(first),
             // VACUUM, which shows itself in no other way, attaches a temporary file; VACUUM INTO a file of the client's
             // choice, whose fate belongs to the node.
-            AuthAction::Attach { filename } if stepping => {
+            ffi::SQLITE_ATTACH if stepping => {
                 self.see(seen::SCHEMA);
-                filename.is_empty()
+                first.is_empty()
             }
             _ if stepping => true,
-            AuthAction::Attach { .. } | AuthAction::Detach { .. } => false,
-            AuthAction::CreateTempIndex { .. }
-            | AuthAction::CreateTempTable { .. }
-            | AuthAction::CreateTempTrigger { .. }
-            | AuthAction::CreateTempView { .. } => false,
-            AuthAction::Function { function_name } => is_function_allowed(function_name),
-            AuthAction::Select
-            | AuthAction::Recursive
-            | AuthAction::Transaction { .. }
-            | AuthAction::Savepoint { .. } => true,
+            ffi::SQLITE_ATTACH | ffi::SQLITE_DETACH => false,
+            ffi::SQLITE_CREATE_TEMP_INDEX
+            | ffi::SQLITE_CREATE_TEMP_TABLE
+            | ffi::SQLITE_CREATE_TEMP_TRIGGER
+            | ffi::SQLITE_CREATE_TEMP_VIEW => false,
+            ffi::SQLITE_FUNCTION => is_function_allowed(second.unwrap_or_default()),
+            ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE | ffi::SQLITE_TRANSACTION | ffi::SQLITE_SAVEPOINT => true,
             // ALTER TABLE looks through the temporary schema too; clients can't write to a schema's table.
-            AuthAction::Update { table_name, .. } if table_name.starts_with("sqlite_temp_") => true,
+            ffi::SQLITE_UPDATE if first.starts_with("sqlite_temp_") => true,
             // `CREATE TABLE temp.x` is no CreateTempTable.
-            _ if context.database_name == Some("temp") => false,
-            AuthAction::Insert { table_name } => {
-                self.see(seen::INSERT | seen::WRITE | written(table_name));
+            _ if database == Some("temp") => false,
+            ffi::SQLITE_INSERT => {
+                self.see(seen::INSERT | seen::WRITE | written(first));
                 true
             }
-            AuthAction::Update { table_name, .. } | AuthAction::Delete { table_name } => {
-                self.see(seen::WRITE | written(table_name));
+            ffi::SQLITE_UPDATE | ffi::SQLITE_DELETE => {
+                self.see(seen::WRITE | written(first));
                 true
             }
-            AuthAction::AlterTable { .. } => {
+            ffi::SQLITE_ALTER_TABLE => {
                 self.see(seen::SCHEMA | seen::ALTER);
                 true
             }
-            AuthAction::CreateVtable { module_name, .. } => {
+            ffi::SQLITE_CREATE_VTABLE => {
                 self.see(seen::SCHEMA);
-                self.allows_table(module_name)
+                self.allows_table(second.unwrap_or_default())
             }
             // Other DDL, ANALYZE, REINDEX, and whatever a later SQLite adds.
             _ => {
@@ -198,6 +201,39 @@ impl Authorizer {
             _ => true,
         }
     }
+}
+
+/// What SQLite asks about.
+///
+/// Source: <https://sqlite.org/c3ref/c_alter_table.html>, which says what the texts are for each code.
+struct Action<'a> {
+    code: c_int,
+    first: &'a str,
+    second: Option<&'a str>,
+    database: Option<&'a str>,
+}
+
+/// The hook. rusqlite's own panics on a name that isn't UTF-8, which a loaded file may hold.
+unsafe extern "C" fn authorize(
+    context: *mut c_void,
+    code: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    database: *const c_char,
+    _trigger: *const c_char,
+) -> c_int {
+    // SAFETY: `install` passed an authorizer that lives as long as its connection.
+    let authorizer = unsafe { &*context.cast::<Authorizer>() };
+    // SAFETY: SQLite passes NULL or strings that end in NUL and outlive the call.
+    let text = |text: *const c_char| (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy());
+    let (first, second, database) = (text(first), text(second), text(database));
+    let action = Action {
+        code,
+        first: first.as_deref().unwrap_or_default(),
+        second: second.as_deref(),
+        database: database.as_deref(),
+    };
+    if authorizer.allows(&action) { ffi::SQLITE_OK } else { ffi::SQLITE_DENY }
 }
 
 fn written(table: &str) -> u32 {

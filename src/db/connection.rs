@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use hashlink::LruCache;
+use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 use rusqlite::limits::Limit;
-use rusqlite::{OpenFlags, hooks};
 
 use super::authorizer::{Authorizer, Role};
 use super::budget::Budget;
@@ -114,7 +114,7 @@ impl Connection {
             let prepared = unsafe { Statement::prepare(raw.handle(), forget, ffi::SQLITE_PREPARE_PERSISTENT) };
             forget_changes = prepared?.statement;
         }
-        let authorizer = Authorizer::install(&mut raw, role)?;
+        let authorizer = Authorizer::install(&raw, role);
         let budget = Budget::install(&mut raw)?;
         let statements = LruCache::new(STATEMENTS_MAX);
         Ok(Self { statements, forget_changes, raw, authorizer, budget, total_before })
@@ -202,7 +202,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.statements.clear();
-        // The hooks hold what the connection shares with them.
-        let _ = self.raw.authorizer(None::<fn(hooks::AuthContext<'_>) -> hooks::Authorization>);
+        Authorizer::remove(&self.raw);
     }
 }

@@ -17,8 +17,11 @@ use super::value::{StatementResult, Value, ValueRef};
 use super::{SqlError, fault};
 use crate::command::{Execute, Limits, Parameter};
 
-/// Bytes of RETURNING rows that one statement may give: beyond, it fails on every node.
+/// Bytes of RETURNING rows that one request may give: beyond, its statement fails on every node.
 const RETURNING_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of the longest text that is kept prepared: longer ones hold their values, and don't come again.
+const CACHED_MAX: usize = 4 << 10;
 
 /// SQLite's largest database, in pages.
 const PAGES_MAX: u32 = 4_294_967_294;
@@ -65,6 +68,8 @@ pub struct Writer {
     /// start anew with each request for SQL's sake, so the JSON's values are kept here.
     last_insert_id: i64,
     rows_affected: i64,
+    /// Of the database; 0: not asked yet.
+    page_size: u64,
     /// The bound in force; SQLite never sets it below the pages that there are.
     max_page_count: u32,
 }
@@ -72,7 +77,7 @@ pub struct Writer {
 impl Writer {
     /// Wraps a connection opened as a writer.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, last_insert_id: 0, rows_affected: 0, max_page_count: 0 }
+        Self { connection, last_insert_id: 0, rows_affected: 0, page_size: 0, max_page_count: 0 }
     }
 
     /// The connection, to be read only.
@@ -90,10 +95,10 @@ impl Writer {
     pub fn execute(&mut self, request: &Execute, limits: &Limits, wants_rows: bool) -> Result<Executed, Fault> {
         assert!(self.connection.is_autocommit(), "the request before left a transaction open");
         fault::clear();
-        self.limit_pages(limits.max_page_count)?;
+        self.limit_size(limits.max_bytes)?;
         self.connection.begin_request().map_err(|error| node_fault(&error))?;
-        self.connection.budget.begin_request(limits.request_steps);
-        let mut run = Run { writer: self, limits, wants_rows, executed: Executed::default() };
+        self.connection.budget.begin_request(&self.connection.raw, limits.request_steps);
+        let mut run = Run { writer: self, limits, wants_rows, executed: Executed::default(), returned: 0 };
         if request.transaction { run.transaction(request) } else { run.statements(request) }?;
         let mut executed = run.executed;
 
@@ -118,8 +123,16 @@ impl Writer {
         Ok(executed)
     }
 
-    fn limit_pages(&mut self, max_page_count: u32) -> Result<(), Fault> {
-        let wanted = if max_page_count == 0 { PAGES_MAX } else { max_page_count };
+    fn limit_size(&mut self, max_bytes: u64) -> Result<(), Fault> {
+        let page_size = match self.page_size {
+            0 => {
+                let answer = self.connection.pragma("page_size").map_err(|error| node_fault(&error))?;
+                answer.first().map_or(4096, |&size| size as u64)
+            }
+            known => known,
+        };
+        self.page_size = page_size;
+        let wanted = if max_bytes == 0 { PAGES_MAX } else { (max_bytes / page_size).clamp(1, PAGES_MAX as u64) as u32 };
         if self.max_page_count != wanted {
             // More than wanted, if the database is larger: then it is set again with the next request, as on a node
             // that restarts in between.
@@ -155,6 +168,8 @@ struct Run<'a> {
     limits: &'a Limits,
     wants_rows: bool,
     executed: Executed,
+    /// Bytes of RETURNING rows so far.
+    returned: usize,
 }
 
 impl Run<'_> {
@@ -264,7 +279,8 @@ impl Run<'_> {
             (Ok(_), Err(error)) | (Err(error), _) => return Err(self.failure(&error)),
         };
         // Only what is one statement, and the same the next time, is worth keeping.
-        if sql.len() == text.len() && sql[tail..].trim_start().is_empty() && seen & STALING == 0 {
+        let is_whole = sql.len() == text.len() && sql[tail..].trim_start().is_empty();
+        if is_whole && sql.len() <= CACHED_MAX && seen & STALING == 0 {
             self.writer.connection.statements.insert(sql.into(), cached);
         }
         Ok(Piece { result, parameters: wanted, tail })
@@ -275,7 +291,7 @@ impl Run<'_> {
         let statement = &mut cached.statement;
         statement.restart_step_count();
         let steps = if self.limits.statement_steps == 0 { STATEMENT_STEPS } else { self.limits.statement_steps };
-        let (address, wants_rows) = (statement.address(), self.wants_rows);
+        let (wants_rows, returned) = (self.wants_rows, &mut self.returned);
         let returns_rows = statement.column_count() > 0
             && !statement.is_readonly()
             && !statement.is_explain()
@@ -283,9 +299,9 @@ impl Run<'_> {
         // Before it runs: one that fails may leave changes behind (INSERT OR FAIL).
         self.executed.changed |= !statement.is_readonly();
         let rows = connection.authorizer.stepping(cached.seen, || {
-            connection.budget.charge(address, steps, || {
+            connection.budget.charge(steps, || {
                 if returns_rows {
-                    return collect(statement, wants_rows, connection.handle()).map(Some);
+                    return collect(statement, wants_rows, returned, connection.handle()).map(Some);
                 }
                 // As the reference: one step. A SELECT runs to its first row, which is dropped.
                 statement.step().map(|_| None)
@@ -315,6 +331,9 @@ impl Run<'_> {
 
     fn failure(&self, error: &SqlError) -> Failure {
         if error.primary() == ffi::SQLITE_INTERRUPT {
+            if let Some(recorded) = fault::take() {
+                return Failure::Fault(Fault(format!("{recorded} ({error})")));
+            }
             return Failure::Result(if self.writer.connection.budget.is_expired() {
                 "execute timeout".into()
             } else {
@@ -333,17 +352,22 @@ struct Piece {
 }
 
 /// The rows of a RETURNING clause. They count against the bound whether or not they are built: it is a result.
-fn collect(statement: &mut Statement, build: bool, db: *mut ffi::sqlite3) -> Result<Vec<Vec<Value>>, SqlError> {
+fn collect(
+    statement: &mut Statement,
+    build: bool,
+    bytes: &mut usize,
+    db: *mut ffi::sqlite3,
+) -> Result<Vec<Vec<Value>>, SqlError> {
     let columns = statement.column_count();
-    let (mut rows, mut bytes) = (Vec::new(), 0);
+    let mut rows = Vec::new();
     while statement.step()? {
         for n in 0..columns {
-            bytes += match statement.value(n) {
+            *bytes += match statement.value(n) {
                 ValueRef::Text(text) | ValueRef::Blob(text) => text.len() + 16,
                 _ => 16,
             };
         }
-        if bytes > RETURNING_BYTES_MAX {
+        if *bytes > RETURNING_BYTES_MAX {
             // SAFETY: the connection is open. The next step fails and rolls the statement back.
             unsafe { ffi::sqlite3_interrupt(db) };
         } else if build {
@@ -371,9 +395,9 @@ fn classify(error: &SqlError) -> Failure {
         return Failure::Fault(Fault(format!("{recorded} ({error})")));
     }
     match error.primary() {
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_READONLY | ffi::SQLITE_PROTOCOL => {
-            Failure::Fault(node_fault(error))
-        }
+        // Not LOCKED: nobody shares the connection's cache, so it is a virtual table that gets in its own way, which
+        // it does on every node.
+        ffi::SQLITE_BUSY | ffi::SQLITE_READONLY | ffi::SQLITE_PROTOCOL => Failure::Fault(node_fault(error)),
         _ => Failure::Result(error.message.clone()),
     }
 }
