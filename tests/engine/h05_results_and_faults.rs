@@ -44,10 +44,12 @@ fn poison_is_a_result() {
         Limits { statement_steps: 1_000_000, ..none.clone() },
         "execute timeout",
     );
+    // SQLITE_LOCKED, from a module that gets in its own way.
+    is_a_result(&[], "CREATE VIRTUAL TABLE t USING fts4(content=t)", none.clone(), "vtable constructor");
     is_a_result(
         &["CREATE TABLE t(v)"],
         "INSERT INTO t VALUES (zeroblob(1000000))",
-        Limits { max_page_count: 50, ..none.clone() },
+        Limits { max_bytes: 50 * 4096, ..none.clone() },
         "database or disk is full",
     );
     is_a_result(&["CREATE TABLE t(v)"], "INSERT INTO t VALUES (zeroblob(1000000001))", none.clone(), "too big");
@@ -58,6 +60,28 @@ fn poison_is_a_result() {
         none.clone(),
         "RETURNING gives more than 67108864 bytes",
     );
+}
+
+/// A loaded file may hold such a name; SQLite's own statements hand it to the authorizer too.
+#[test]
+fn a_name_that_is_not_utf_8_stops_nothing() {
+    let mut node = Node::new();
+    node.run("CREATE TABLE t(xyz)");
+    node.run("INSERT INTO t VALUES (1)");
+    node.checkpoint();
+    let path = node.main_path();
+    node.stop();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(3).position(|window| window == b"xyz").unwrap();
+    bytes[at] = 0xff;
+    let staged = node.paths().temporary().join("staged");
+    std::fs::write(&staged, bytes).unwrap();
+    node.start().unwrap();
+    node.load(&staged);
+    assert_eq!(node.run("INSERT INTO t VALUES (2)"), "2/1");
+    assert_eq!(node.run("PRAGMA optimize"), "2/1");
+    assert_eq!(node.run("VACUUM"), "2/1");
+    assert_eq!(node.value("SELECT count(*) FROM t"), "2");
 }
 
 /// Whether or not it is the last row, and whoever waits for it.
@@ -76,7 +100,7 @@ fn the_row_that_crosses_the_bound_fails_the_statement() {
 fn the_page_bound_is_the_same_after_a_restart() {
     let answers = [false, true].map(|restart| {
         let mut node = Node::new();
-        let bound = |sql| limited(&[sql], Limits { max_page_count: 10, ..Limits::default() });
+        let bound = |sql| limited(&[sql], Limits { max_bytes: 10 * 4096, ..Limits::default() });
         node.run("CREATE TABLE t(v)");
         node.run("INSERT INTO t VALUES (zeroblob(400000))");
         node.apply(bound("DELETE FROM t"));
