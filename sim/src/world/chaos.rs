@@ -1,6 +1,6 @@
 //! Rare paths, taken more often, and the look at each applied entry.
 //!
-//! Fault model: each named path is taken one time in eight.
+//! Fault model: each named path is taken one time in four.
 
 use std::sync::Mutex;
 
@@ -31,7 +31,7 @@ impl SimChaos {
 impl Chaos for SimChaos {
     fn here(&self, name: &'static str) -> bool {
         let mut random = self.random.lock().expect("drawing doesn't panic");
-        let is_taken = random.chance(1, 8);
+        let is_taken = random.chance(1, 4);
         if is_taken {
             self.trace.line(format_args!("{} chaos {name}", self.name));
         }
