@@ -175,6 +175,7 @@ fn network(options: &Options) -> turmoil::Sim<'static> {
 
 /// tokio numbers tasks per process, and the number decides the order in which a crashed machine drops its tasks: each
 /// run starts at an aligned one.
+#[allow(clippy::disallowed_methods)] // No node runs yet, so there is no seed to carry.
 fn align_task_ids() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
     runtime.block_on(async {

@@ -3,6 +3,7 @@
 
 mod check;
 mod fix;
+mod mutants;
 mod sim;
 mod step;
 
@@ -23,6 +24,7 @@ const VERBS: &[Verb] = &[
             Ok(())
         },
     ),
+    ("mutants", "[--no-seeds] [NAME...]: known bugs that the tests and the simulation must catch; slow", mutants::run),
 ];
 
 fn main() -> ExitCode {
