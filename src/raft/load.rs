@@ -27,6 +27,8 @@ pub struct SpoolFile {
 pub struct Load {
     /// Its `LoadBegin`; the index is the load's id.
     pub begun: LogId,
+    /// This process received the file and sends it, to its commit or abort.
+    pub is_sent_here: bool,
     size: u64,
     received: u64,
     crc32c: u32,
@@ -70,6 +72,7 @@ impl Drop for SpoolFile {
 impl Load {
     /// Opens a load; without a file from the client the chunks are staged at `path`.
     pub fn begin(disk: &Arc<dyn Disk>, begun: LogId, size: u64, received: Option<Spool>, path: PathBuf) -> Self {
+        let is_sent_here = received.is_some();
         let (file, staging) = match received {
             Some(spool) => (spool.file, Staging::Received),
             None => {
@@ -80,7 +83,7 @@ impl Load {
                 (SpoolFile::new(disk.clone(), path), staging)
             }
         };
-        Self { begun, size, received: 0, crc32c: 0, file, staging }
+        Self { begun, is_sent_here, size, received: 0, crc32c: 0, file, staging }
     }
 
     /// Takes the next chunk; false if it isn't the next.

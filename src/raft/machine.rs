@@ -141,9 +141,14 @@ impl Machine {
         self.database.leases()
     }
 
-    /// The begin of the open load; its index is the load's id.
-    pub fn open_load(&self) -> Option<LogId> {
-        self.load.as_ref().map(|load| load.begun)
+    /// The id of the open load.
+    pub fn open_load(&self) -> Option<u64> {
+        self.load.as_ref().map(|load| load.begun.index)
+    }
+
+    /// The id of the open load, if it was begun by another node, or by this one before it was restarted.
+    pub fn foreign_load(&self) -> Option<u64> {
+        self.load.as_ref().filter(|load| !load.is_sent_here).map(|load| load.begun.index)
     }
 
     /// Bytes of the WAL that the next checkpoint copies.
@@ -286,7 +291,7 @@ impl Machine {
             Some(Kind::LoadChunk(chunk)) => Ok(self.load_chunk(&chunk)),
             Some(Kind::LoadCommit(commit)) => self.load_commit(log_id, &commit),
             Some(Kind::LoadAbort(abort)) => {
-                if self.open_load().map(|begun| begun.index) != Some(abort.load_id) {
+                if self.open_load() != Some(abort.load_id) {
                     return Ok(Response::Refused(Refusal::NoSuchLoad));
                 }
                 tracing::info!(load = abort.load_id, reason = abort.reason, "load aborted");
