@@ -159,13 +159,14 @@ impl Machine {
             Box::new(move |index: u64, connection: &Connection| machine.observe(index, connection))
         };
         let trace = self.shared.trace.clone();
+        let alive = Random::new(self.options.seed).fork("chaos");
         World {
             clock: self.clock.clone(),
             net: Arc::new(SimNet::new(&self.name, &self.shared.cables, trace.clone())),
             disk: Arc::new(self.disk.clone()),
             entropy: entropy(seed.fork("entropy"), self.is_seeded),
             lanes: Arc::new(SimLanes::new(seed.fork("lanes"), self.disk.clone(), self.options.lane_longest_ms)),
-            chaos: Arc::new(SimChaos::new(&self.name, seed.fork("chaos"), trace, observer)),
+            chaos: Arc::new(SimChaos::new(&self.name, alive, seed.fork("chaos"), trace, observer)),
         }
     }
 

@@ -63,11 +63,11 @@ impl Database {
         if self.leases.any_reads_main_file() {
             return Ok(Outcome::Leased);
         }
+        self.check_main_file()?;
         let frames = self.frames()?;
         if frames.all_checkpointed() && self.state.checkpointing.is_none() {
             return self.write_clean(applied.to_vec()).map(|()| Outcome::Clean);
         }
-        self.check_main_file()?;
         self.write_checkpointing(applied.to_vec(), frames.log)?;
         let frames = checkpoint(&self.writer.connection, ffi::SQLITE_CHECKPOINT_TRUNCATE)?;
         if !frames.all_checkpointed() {
@@ -178,10 +178,22 @@ impl Database {
         let found = MainFile::of(&self.writer.connection)
             .identity(self.disk(), &self.main_path())
             .map_err(|error| io_fault("checkpoint", &error))?;
-        if found == *recorded {
+        let field = if found.size != recorded.size {
+            "size"
+        } else if found.page1_crc32c != recorded.page1_crc32c {
+            "first page"
+        } else if found.inode != recorded.inode {
+            "inode"
+        } else if found.mtime_ns != recorded.mtime_ns {
+            "time of change"
+        } else {
             return Ok(());
-        }
-        Err(Fault(format!("another program wrote to {}", self.main_path().display())))
+        };
+        let path = self.main_path();
+        Err(Fault(format!(
+            "{}: another program wrote to it: its {field} isn't what the last checkpoint left",
+            path.display()
+        )))
     }
 }
 

@@ -105,11 +105,12 @@ impl Database {
         };
         let is_new = state.main_file.is_none();
         let main = paths.main(state.generation);
-        remove_others(disk, paths, (!is_new).then_some(state.generation))
-            .map_err(|error| OpenError::Io { path: paths.directory(), error })?;
         if !is_new {
             make_recoverable(disk, paths, &state)?;
         }
+        // Only now: until here nothing was touched.
+        remove_others(disk, paths, (!is_new).then_some(state.generation))
+            .map_err(|error| OpenError::Io { path: paths.directory(), error })?;
 
         let sql = |error| OpenError::Sql { path: main.clone(), error };
         let connection = Connection::open(&main, disk.sqlite_vfs(), Role::Writer).map_err(sql)?;

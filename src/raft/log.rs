@@ -89,6 +89,11 @@ impl Log {
         options: Options,
         on_fatal: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
+        // Else a simulated run would hardly fill a segment, and never read an entry back from the disk.
+        let options = match world.chaos.here("small log segments and cache") {
+            true => Options { segment_bytes: 16 << 10, cache_bytes: 4 << 10, chunk_bytes: 2 << 10 },
+            false => options,
+        };
         let paths = Paths::new(directory);
         let Started { file, segments, terms, committed, next, chain } = start::start(&*world.disk, &paths)?;
         let before = segments.first().map_or(next, |segment| segment.first);

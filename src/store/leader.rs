@@ -1,6 +1,8 @@
 //! What a node does when it takes office: settings that the cluster has not agreed on yet, and loads that the leader
 //! before left open.
 
+use std::time::Duration;
+
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 
@@ -8,6 +10,9 @@ use super::{Error, Store};
 use crate::command::{Kind, Limits, LoadAbort, Settings};
 use crate::db::engine;
 use crate::raft::types::NodeId;
+
+/// How long taking office may take, before it is tried again.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Forms the cluster of this one node, if it was never part of any. A sole voter campaigns at once.
 pub async fn bootstrap(store: &Store) -> Result<(), Error> {
@@ -35,7 +40,7 @@ pub async fn watch(store: Store) {
             (metrics.state == ServerState::Leader, metrics.vote.leader_id.term)
         };
         if is_leader && term != Some(current) {
-            match take_office(&store, current).await {
+            match take_office(&store).await {
                 Ok(()) => term = Some(current),
                 Err(error) => tracing::debug!(%error, "lost office at once"),
             }
@@ -46,12 +51,15 @@ pub async fn watch(store: Store) {
     }
 }
 
-async fn take_office(store: &Store, term: u64) -> Result<(), Error> {
-    // Settings are compared with the state that this term begins with.
-    store.read_index(std::time::Duration::from_secs(10)).await?;
-    let (applied, open_load) = store.machine.call(|machine| (machine.applied().clone(), machine.open_load())).await;
-    // One of this term is being sent: its leader is this node.
-    let open_load = open_load.filter(|begun| begun.leader_id.term < term).map(|begun| begun.index);
+async fn take_office(store: &Store) -> Result<(), Error> {
+    // Settings are compared with the state that this term begins with: a leader commits all that is in its log, also
+    // what it had not committed before it was restarted.
+    store.read_index(TIMEOUT).await?;
+    let begins_with = store.log.last().map(|id| id.index);
+    let applied = store.raft.wait(Some(TIMEOUT)).applied_index_at_least(begins_with, "a new leader's log").await;
+    applied.map_err(|error| Error::Raft(error.to_string()))?;
+    let (applied, foreign_load) =
+        store.machine.call(|machine| (machine.applied().clone(), machine.foreign_load())).await;
     tracing::info!("this node (ID={}) is now Leader", store.options.node_id);
     let mut settings = Settings::default();
     if applied.cluster_id.is_empty() {
@@ -68,7 +76,8 @@ async fn take_office(store: &Store, term: u64) -> Result<(), Error> {
     if settings != Settings::default() {
         store.propose(Kind::Settings(settings), Limits::default()).await?;
     }
-    if let Some(load_id) = open_load {
+    // The term doesn't tell whose it is: a leader that is restarted leads on in its term.
+    if let Some(load_id) = foreign_load {
         let reason = "its leader is gone".into();
         store.propose(Kind::LoadAbort(LoadAbort { load_id, reason }), Limits::default()).await?;
     }

@@ -1,6 +1,6 @@
 //! Rare paths, taken more often, and the look at each applied entry.
 //!
-//! Fault model: each named path is taken one time in eight.
+//! Fault model: a seed takes a named path never, one time in four, or always.
 
 use std::sync::Mutex;
 
@@ -16,22 +16,27 @@ pub type Observer = Box<dyn Fn(u64, &Connection) + Send + Sync>;
 /// A node's chaos.
 pub struct SimChaos {
     name: String,
+    /// Decides which paths are alive: the same in every process of the run.
+    alive: Random,
     random: Mutex<Random>,
     trace: Trace,
     observer: Observer,
 }
 
 impl SimChaos {
-    /// Chaos of the machine `name`, drawn from `random`.
-    pub fn new(name: &str, random: Random, trace: Trace, observer: Observer) -> Self {
-        Self { name: name.into(), random: Mutex::new(random), trace, observer }
+    /// Chaos of the machine `name`, drawn from `random`; `alive` decides how often each path is taken.
+    pub fn new(name: &str, alive: Random, random: Random, trace: Trace, observer: Observer) -> Self {
+        Self { name: name.into(), alive, random: Mutex::new(random), trace, observer }
     }
 }
 
 impl Chaos for SimChaos {
     fn here(&self, name: &'static str) -> bool {
-        let mut random = self.random.lock().expect("drawing doesn't panic");
-        let is_taken = random.chance(1, 8);
+        let is_taken = match self.alive.fork(name).next() % 3 {
+            0 => false,
+            1 => self.random.lock().expect("drawing doesn't panic").chance(1, 4),
+            _ => true,
+        };
         if is_taken {
             self.trace.line(format_args!("{} chaos {name}", self.name));
         }
