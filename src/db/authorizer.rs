@@ -35,6 +35,11 @@ pub mod seen {
     /// INSERT, UPDATE or DELETE; DDL does that too, to the schema's table.
     pub const WRITE: u32 = 1 << 6;
     pub const ALTER: u32 = 1 << 7;
+    pub const BEGIN: u32 = 1 << 8;
+    pub const COMMIT: u32 = 1 << 9;
+    pub const ROLLBACK: u32 = 1 << 10;
+    /// `PRAGMA writable_schema`, in a load.
+    pub const WRITABLE_SCHEMA: u32 = 1 << 11;
 }
 
 /// Shared by a connection and its authorizer.
@@ -43,6 +48,8 @@ pub(super) struct Authorizer {
     /// Our own statements are not looked at.
     internal: AtomicBool,
     stepping: AtomicBool,
+    /// SQL text is being loaded.
+    loading: AtomicBool,
     /// The running statement is an ALTER TABLE.
     altering: AtomicBool,
     seen: AtomicU32,
@@ -57,6 +64,7 @@ impl Authorizer {
             role,
             internal: AtomicBool::new(false),
             stepping: AtomicBool::new(false),
+            loading: AtomicBool::new(false),
             altering: AtomicBool::new(false),
             seen: AtomicU32::new(0),
             seen_in_request: AtomicU32::new(0),
@@ -93,9 +101,19 @@ impl Authorizer {
         result
     }
 
+    /// Whether what follows belongs to SQL text that is loaded.
+    pub fn set_loading(&self, loading: bool) {
+        self.loading.store(loading, Ordering::Relaxed);
+    }
+
     /// What was seen since the last call: [`seen`]'s bits.
     pub fn take_seen(&self) -> u32 {
         self.seen.swap(0, Ordering::Relaxed)
+    }
+
+    /// What was seen in this request so far.
+    pub fn seen_in_request(&self) -> u32 {
+        self.seen_in_request.load(Ordering::Relaxed)
     }
 
     /// What was seen since the last call, by whatever statement, prepared in full or not.
@@ -135,7 +153,15 @@ impl Authorizer {
             | ffi::SQLITE_CREATE_TEMP_TRIGGER
             | ffi::SQLITE_CREATE_TEMP_VIEW => false,
             ffi::SQLITE_FUNCTION => is_function_allowed(second.unwrap_or_default()),
-            ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE | ffi::SQLITE_TRANSACTION | ffi::SQLITE_SAVEPOINT => true,
+            ffi::SQLITE_TRANSACTION => {
+                self.see(match first {
+                    "BEGIN" => seen::BEGIN,
+                    "COMMIT" => seen::COMMIT,
+                    _ => seen::ROLLBACK,
+                });
+                true
+            }
+            ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE | ffi::SQLITE_SAVEPOINT => true,
             // ALTER TABLE looks through the temporary schema too; clients can't write to a schema's table.
             ffi::SQLITE_UPDATE if first.starts_with("sqlite_temp_") => true,
             // `CREATE TABLE temp.x` is no CreateTempTable.
@@ -165,7 +191,11 @@ impl Authorizer {
     }
 
     fn see_pragma(&self, name: &str) {
-        let more = if name.eq_ignore_ascii_case("optimize") { seen::OPTIMIZE } else { 0 };
+        let more = match name.to_ascii_lowercase().as_str() {
+            "optimize" => seen::OPTIMIZE,
+            "writable_schema" => seen::WRITABLE_SCHEMA,
+            _ => 0,
+        };
         self.see(seen::PRAGMA | more);
     }
 
@@ -177,7 +207,10 @@ impl Authorizer {
         };
         // ADD COLUMN checks the rows that are there: no statement of a client's is prepared while it runs.
         let is_sqlites_own = self.altering.load(Ordering::Relaxed) && name.eq_ignore_ascii_case("quick_check");
+        // Dumps of virtual tables write to the schema; the load then checks the database.
+        let is_loaders = self.loading.load(Ordering::Relaxed) && name.eq_ignore_ascii_case("writable_schema");
         rule(PRAGMAS)
+            || is_loaders
             || (self.role == Role::Reader && rule(READER_PRAGMAS))
             || (self.role == Role::Writer && rule(WRITER_PRAGMAS))
             || is_sqlites_own

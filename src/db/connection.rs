@@ -111,7 +111,8 @@ impl Connection {
             raw.execute_batch("CREATE TEMP TABLE rqlite_nothing(x)")?;
             let forget = "DELETE FROM temp.rqlite_nothing WHERE 0";
             // SAFETY: the connection is open, and closed after its statements are dropped (the fields' order).
-            let prepared = unsafe { Statement::prepare(raw.handle(), forget, ffi::SQLITE_PREPARE_PERSISTENT) };
+            let prepared =
+                unsafe { Statement::prepare(raw.handle(), forget.as_bytes(), ffi::SQLITE_PREPARE_PERSISTENT) };
             forget_changes = prepared?.statement;
         }
         let authorizer = Authorizer::install(&raw, role);
@@ -155,6 +156,11 @@ impl Connection {
 
     /// Prepares the first statement of `sql`; what the authorizer saw comes with it.
     pub(super) fn prepare(&self, sql: &str, flags: u32) -> Result<(Prepared, u32), SqlError> {
+        self.prepare_bytes(sql.as_bytes(), flags)
+    }
+
+    /// [`Connection::prepare`] of text that needn't be UTF-8: literals in a dump hold what the database held.
+    pub(super) fn prepare_bytes(&self, sql: &[u8], flags: u32) -> Result<(Prepared, u32), SqlError> {
         self.authorizer.take_seen();
         // SAFETY: the connection is open. Statements are dropped before it: the cache by the order of the fields,
         // others by their owners (see `Cursor`).

@@ -49,7 +49,7 @@ pub struct Executed {
 pub struct Fault(pub String);
 
 /// How one statement ended, if not well.
-enum Failure {
+pub(super) enum Failure {
     /// Equal on every node.
     Result(String),
     Fault(Fault),
@@ -93,15 +93,26 @@ impl Writer {
     /// Runs a request within `limits`. `wants_rows`: somebody waits for RETURNING rows; without, they are counted
     /// but not built.
     pub fn execute(&mut self, request: &Execute, limits: &Limits, wants_rows: bool) -> Result<Executed, Fault> {
+        self.begin(limits)?;
+        let mut run = Run { writer: self, limits, wants_rows, executed: Executed::default(), returned: 0 };
+        if request.transaction { run.transaction(request) } else { run.statements(request) }?;
+        let mut executed = run.executed;
+        self.end(&mut executed)?;
+        Ok(executed)
+    }
+
+    /// What every request begins with.
+    pub(super) fn begin(&mut self, limits: &Limits) -> Result<(), Fault> {
         assert!(self.connection.is_autocommit(), "the request before left a transaction open");
         fault::clear();
         self.limit_size(limits.max_bytes)?;
         self.connection.begin_request().map_err(|error| node_fault(&error))?;
         self.connection.budget.begin_request(&self.connection.raw, limits.request_steps);
-        let mut run = Run { writer: self, limits, wants_rows, executed: Executed::default(), returned: 0 };
-        if request.transaction { run.transaction(request) } else { run.statements(request) }?;
-        let mut executed = run.executed;
+        Ok(())
+    }
 
+    /// Leaves the connection as the request found it.
+    pub(super) fn end(&mut self, executed: &mut Executed) -> Result<(), Fault> {
         if !self.connection.is_autocommit() {
             self.internal("ROLLBACK")?;
             executed.error.get_or_insert("transaction still open at the end of the request: rolled back".into());
@@ -120,7 +131,25 @@ impl Writer {
         if seen & STALING != 0 {
             self.connection.statements.clear();
         }
-        Ok(executed)
+        Ok(())
+    }
+
+    /// What the reference's JSON shows of a statement that ran; `seen` by the authorizer as it was prepared.
+    pub(super) fn counters(&mut self, seen: u32, is_explain: bool) -> StatementResult {
+        // SAFETY: the connection is open.
+        let (rowid, changes) = unsafe {
+            let db = self.connection.handle();
+            (ffi::sqlite3_last_insert_rowid(db), ffi::sqlite3_changes64(db))
+        };
+        if rowid != NO_ROWID {
+            self.last_insert_id = rowid;
+        }
+        let is_dml = seen & seen::WRITE != 0 && seen & seen::SCHEMA == 0;
+        if is_dml && !is_explain {
+            self.rows_affected = changes;
+        }
+        let (last_insert_id, rows_affected) = (self.last_insert_id, self.rows_affected);
+        StatementResult::Write { last_insert_id, rows_affected, elapsed: Duration::ZERO }
     }
 
     fn limit_size(&mut self, max_bytes: u64) -> Result<(), Fault> {
@@ -144,7 +173,7 @@ impl Writer {
     }
 
     /// Runs a statement of ours, which has no reason to fail but this node.
-    fn internal(&mut self, sql: &str) -> Result<(), Fault> {
+    pub(super) fn internal(&mut self, sql: &str) -> Result<(), Fault> {
         let connection = &self.connection;
         let done = connection.authorizer.internally(|| connection.raw.execute_batch(sql));
         done.map_err(|error| node_fault(&SqlError::from(error)))
@@ -307,25 +336,10 @@ impl Run<'_> {
                 statement.step().map(|_| None)
             })
         });
-        // SAFETY: the connection is open.
-        let (rowid, changes) = unsafe {
-            (ffi::sqlite3_last_insert_rowid(connection.handle()), ffi::sqlite3_changes64(connection.handle()))
-        };
-        if rowid != NO_ROWID {
-            self.writer.last_insert_id = rowid;
-        }
-        let is_dml = cached.seen & seen::WRITE != 0 && cached.seen & seen::SCHEMA == 0;
-        if is_dml && !statement.is_explain() {
-            self.writer.rows_affected = changes;
-        }
-        let rows = rows?;
-        Ok(match rows {
-            Some(rows) => StatementResult::Rows { columns: statement.columns(), rows, elapsed: Duration::ZERO },
-            None => StatementResult::Write {
-                last_insert_id: self.writer.last_insert_id,
-                rows_affected: self.writer.rows_affected,
-                elapsed: Duration::ZERO,
-            },
+        let write = self.writer.counters(cached.seen, cached.statement.is_explain());
+        Ok(match rows? {
+            Some(rows) => StatementResult::Rows { columns: cached.statement.columns(), rows, elapsed: Duration::ZERO },
+            None => write,
         })
     }
 
@@ -390,7 +404,7 @@ pub(super) fn check_names(parameters: &[Parameter]) -> Result<(), String> {
 }
 
 /// Tells a result, equal on every node, from a fault of this one (hazard H5).
-fn classify(error: &SqlError) -> Failure {
+pub(super) fn classify(error: &SqlError) -> Failure {
     if let Some(recorded) = fault::take() {
         return Failure::Fault(Fault(format!("{recorded} ({error})")));
     }
@@ -402,7 +416,7 @@ fn classify(error: &SqlError) -> Failure {
     }
 }
 
-fn node_fault(error: &SqlError) -> Fault {
+pub(super) fn node_fault(error: &SqlError) -> Fault {
     match fault::take() {
         Some(recorded) => Fault(format!("{recorded} ({error})")),
         None => Fault(error.to_string()),

@@ -14,6 +14,7 @@ pub mod entry;
 pub mod execute;
 pub mod fault;
 pub mod lease;
+pub mod load_text;
 pub mod main_file;
 pub mod query;
 pub mod readers;

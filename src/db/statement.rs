@@ -68,7 +68,7 @@ impl Statement {
     ///
     /// # Safety
     /// `db` must be an open connection, and the statement must be dropped before it is closed.
-    pub unsafe fn prepare(db: *mut ffi::sqlite3, sql: &str, flags: u32) -> Result<Prepared, SqlError> {
+    pub unsafe fn prepare(db: *mut ffi::sqlite3, sql: &[u8], flags: u32) -> Result<Prepared, SqlError> {
         let mut raw = std::ptr::null_mut();
         let mut tail = std::ptr::null();
         let start = sql.as_ptr().cast();
@@ -84,7 +84,7 @@ impl Statement {
         // SAFETY: SQLite points into `sql`, at most one past its end.
         let tail = if tail.is_null() { sql.len() } else { unsafe { tail.offset_from(start) as usize } };
         // A NUL ends the text, as in the reference.
-        let tail = if sql.as_bytes().get(tail) == Some(&0) { sql.len() } else { tail };
+        let tail = if sql.get(tail) == Some(&0) { sql.len() } else { tail };
         Ok(Prepared { statement: NonNull::new(raw).map(|raw| Self { raw }), tail })
     }
 

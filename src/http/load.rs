@@ -19,11 +19,18 @@ pub async fn handle(call: Call, body: Body) -> Response {
         Ok(store) => store.load(body, length).await.map_err(Failure::from),
         Err(failure) => Err(failure),
     };
-    if let Err(failure) = loaded {
-        return call.fail(Endpoint::LoadFile, &failure);
+    let executed = match loaded {
+        Ok(executed) => executed.unwrap_or_default(),
+        // Only text can hold a pragma.
+        Err(failure @ Failure::DisallowedPragma) => return call.fail(Endpoint::LoadText, &failure),
+        Err(failure) => return call.fail(Endpoint::LoadFile, &failure),
+    };
+    let mut render = Render::new(call.options());
+    for result in &executed.results {
+        render.result(result);
     }
-    let trailer = Trailer { elapsed: began.elapsed(), ..Trailer::default() };
-    let mut response = response::finished(Render::new(call.options()).finish(trailer));
+    let trailer = Trailer { error: executed.error.as_deref(), elapsed: began.elapsed(), ..Trailer::default() };
+    let mut response = response::finished(render.finish(trailer));
     // Quirk: the reference leaves the type to be guessed from the body.
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(response::TEXT));
     served_by(&call, &mut response);

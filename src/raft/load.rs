@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::command::{LoadBegin, LoadContent};
 use crate::db::check;
 use crate::db::temporary::TemporaryFile;
 use crate::world::{Disk, File, Open};
@@ -23,7 +24,9 @@ pub struct Load {
     pub id: u64,
     /// This process received the file and sends it, to its commit or abort.
     pub is_sent_here: bool,
-    size: u64,
+    /// Bytes in all.
+    pub size: u64,
+    pub content: LoadContent,
     received: u64,
     crc32c: u32,
     file: TemporaryFile,
@@ -43,7 +46,7 @@ enum Staging {
 
 impl Load {
     /// Opens a load; without a file from the client the chunks are staged at `path`.
-    pub fn begin(disk: &Arc<dyn Disk>, id: u64, size: u64, received: Option<Spool>, path: PathBuf) -> Self {
+    pub fn begin(disk: &Arc<dyn Disk>, id: u64, begin: &LoadBegin, received: Option<Spool>, path: PathBuf) -> Self {
         let is_sent_here = received.is_some();
         let (file, staging) = match received {
             Some(spool) => (spool.file, Staging::Received),
@@ -55,7 +58,8 @@ impl Load {
                 (TemporaryFile::new(disk.clone(), path), staging)
             }
         };
-        Self { id, is_sent_here, size, received: 0, crc32c: 0, file, staging }
+        let (size, content) = (begin.size, begin.content());
+        Self { id, is_sent_here, size, content, received: 0, crc32c: 0, file, staging }
     }
 
     /// Takes the next chunk; false if it isn't the next.
@@ -80,10 +84,9 @@ impl Load {
 
     /// Makes the staged file ready to become the database.
     pub fn prepare(&mut self, disk: &dyn Disk) -> Result<(), String> {
-        match &self.staging {
-            Staging::Prepared => return Ok(()),
-            Staging::Failed(why) => return Err(format!("staging the load: {why}")),
-            Staging::Writing(_) | Staging::Received => {}
+        self.check_staged()?;
+        if self.content == LoadContent::Sql || matches!(self.staging, Staging::Prepared) {
+            return Ok(());
         }
         match check::prepare(disk, self.path()) {
             Ok(()) => {
@@ -94,6 +97,14 @@ impl Load {
                 self.staging = Staging::Failed(error.message);
                 self.prepare(disk)
             }
+        }
+    }
+
+    /// Fails if this node could not stage the file.
+    pub fn check_staged(&self) -> Result<(), String> {
+        match &self.staging {
+            Staging::Failed(why) => Err(format!("staging the load: {why}")),
+            Staging::Writing(_) | Staging::Received | Staging::Prepared => Ok(()),
         }
     }
 

@@ -17,14 +17,14 @@ use super::applied::Applied;
 use super::convert;
 use super::load::{Load, Spool};
 use super::types::{Entry, LogId, Payload, StoredMembership};
-use crate::command::{Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, Settings};
+use crate::command::{Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Settings};
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
 use crate::db::entry;
 use crate::db::execute::Executed;
 use crate::db::lease::{Lease, Leases};
 use crate::db::readers::Current;
-use crate::world::World;
+use crate::world::{Open, World};
 
 /// What applying an entry answers to the node that proposed it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -289,7 +289,15 @@ impl Machine {
             Some(Kind::Settings(settings)) => self.settings(settings),
             Some(Kind::LoadBegin(begin)) => Ok(self.load_begin(log_id, &begin)),
             Some(Kind::LoadChunk(chunk)) => Ok(self.load_chunk(&chunk)),
-            Some(Kind::LoadCommit(commit)) => self.load_commit(log_id, &commit),
+            Some(Kind::LoadCommit(commit)) => match self.take_complete(&commit) {
+                Err(refusal) => Ok(Response::Refused(refusal)),
+                Ok(load) if load.content == LoadContent::Sql => {
+                    let executed =
+                        entry::scope(command.time_ms, &command.seed, || self.load_text(log_id, &load, &limits));
+                    executed.map(Response::Executed)
+                }
+                Ok(load) => self.adopt(log_id, load),
+            },
             Some(Kind::LoadAbort(abort)) => {
                 if self.open_load() != Some(abort.load_id) {
                     return Ok(Response::Refused(Refusal::NoSuchLoad));
@@ -347,7 +355,7 @@ impl Machine {
         let received = self.spools.iter().position(|spool| spool.id == begin.spool);
         let received = received.map(|n| self.spools.swap_remove(n));
         let path = self.paths.temporary().join(format!("load-{}", log_id.index));
-        self.load = Some(Load::begin(&self.world.disk, log_id.index, begin.size, received, path));
+        self.load = Some(Load::begin(&self.world.disk, log_id.index, begin, received, path));
         Response::Done
     }
 
@@ -358,15 +366,27 @@ impl Machine {
         if load.append(chunk.offset, &chunk.data) { Response::Done } else { Response::Refused(Refusal::LoadDamaged) }
     }
 
+    /// Ends the load that `commit` names; from here on it is this one's alone.
+    fn take_complete(&mut self, commit: &LoadCommit) -> Result<Load, Refusal> {
+        let load = self.load.take_if(|load| load.id == commit.load_id).ok_or(Refusal::NoSuchLoad)?;
+        if load.is_complete(commit.size, commit.crc32c) { Ok(load) } else { Err(Refusal::LoadDamaged) }
+    }
+
+    /// Runs SQL text that was loaded.
+    fn load_text(&mut self, log_id: LogId, load: &Load, limits: &Limits) -> Result<Executed, Fault> {
+        let fault = |error| Fault(format!("reading the staged text: {error}"));
+        load.check_staged().map_err(Fault)?;
+        let text = self.world.disk.open(load.path(), Open::Read).map_err(fault)?;
+        let executed = self.database.writer().load_text(&*text, load.size, limits)?;
+        if executed.changed {
+            self.applied.last_change = Some(log_id);
+        }
+        Ok(executed)
+    }
+
     /// From here only the content could fail the load, and that is known; other trouble is a fault of this node,
     /// which keeps the old generation and tries again at the next start.
-    fn load_commit(&mut self, log_id: LogId, commit: &LoadCommit) -> Result<Response, Fault> {
-        let Some(mut load) = self.load.take_if(|load| load.id == commit.load_id) else {
-            return Ok(Response::Refused(Refusal::NoSuchLoad));
-        };
-        if !load.is_complete(commit.size, commit.crc32c) {
-            return Ok(Response::Refused(Refusal::LoadDamaged));
-        }
+    fn adopt(&mut self, log_id: LogId, mut load: Load) -> Result<Response, Fault> {
         load.prepare(&*self.world.disk).map_err(Fault)?;
         let on = self.applied.foreign_keys_default;
         let applied =

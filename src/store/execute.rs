@@ -36,11 +36,16 @@ impl Store {
     }
 }
 
-/// Refuses pragmas that would break the node, as the reference does and before anything runs. The authorizer refuses
-/// what these patterns miss.
+/// Refuses requests with a pragma that would break the node, before anything runs.
+pub(super) fn check_pragmas(statements: &[Statement]) -> Result<(), Error> {
+    statements.iter().try_for_each(|statement| check_pragma(&statement.sql))
+}
+
+/// Refuses a text that begins with such a pragma, as the reference does. The authorizer refuses what these patterns
+/// miss.
 ///
 /// Source: rqlite `db/db_common.go` `BreakingPragmas`; http-data.md §9.6.
-pub(super) fn check_pragmas(statements: &[Statement]) -> Result<(), Error> {
+pub(super) fn check_pragma(sql: &str) -> Result<(), Error> {
     static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         [
             r"(?i)^\s*PRAGMA\s+(\w+\.)?journal_mode\s*=",
@@ -52,9 +57,5 @@ pub(super) fn check_pragmas(statements: &[Statement]) -> Result<(), Error> {
         .map(|pattern| Regex::new(pattern).expect("the pattern is valid"))
         .into()
     });
-    let breaks = |sql: &str| PATTERNS.iter().any(|pattern| pattern.is_match(sql));
-    if statements.iter().any(|statement| breaks(&statement.sql)) {
-        return Err(Error::DisallowedPragma);
-    }
-    Ok(())
+    if PATTERNS.iter().any(|pattern| pattern.is_match(sql)) { Err(Error::DisallowedPragma) } else { Ok(()) }
 }

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::errors::{ClientWriteError, RaftError};
 
+use super::execute::check_pragma;
 use super::{Error, Proposed, Store, checkpoint, write_error};
-use crate::command::{Command, Kind, Limits, LoadAbort, LoadBegin, LoadChunk, LoadCommit};
+use crate::command::{Command, Kind, Limits, LoadAbort, LoadBegin, LoadChunk, LoadCommit, LoadContent};
 use crate::db::check::{self, Unfit};
+use crate::db::execute::Executed;
 use crate::db::temporary::TemporaryFile;
 use crate::raft::load::Spool;
 use crate::raft::machine::{Refusal, Response};
@@ -25,6 +27,9 @@ const CHUNK: usize = 512 << 10;
 /// Bytes received between two looks at the free space.
 const LOOK: u64 = 1 << 20;
 
+/// Bytes of a body that tell what it is: SQLite's magic, or the pragma that a text begins with.
+const HEAD: usize = 256;
+
 /// Chunks proposed at once.
 const WINDOW: usize = 4;
 
@@ -36,6 +41,13 @@ enum Kindred {
     Text,
 }
 
+/// A body that lies in `tmp/`.
+struct Received {
+    length: u64,
+    crc32c: u32,
+    content: LoadContent,
+}
+
 /// A body on its way to `tmp/`.
 struct Receiver {
     file: Box<dyn File>,
@@ -44,9 +56,9 @@ struct Receiver {
 }
 
 impl Store {
-    /// Replaces the database by the file in `body`; `announced` is its length, if known. Returns when it is the
-    /// database of this node; an empty body changes nothing.
-    pub async fn load<S, E>(&self, body: S, announced: Option<u64>) -> Result<(), Error>
+    /// Replaces the database by the file in `body`, or applies the SQL text in it, whose answer is returned;
+    /// `announced` is its length, if known. Returns when that is done on this node; an empty body changes nothing.
+    pub async fn load<S, E>(&self, body: S, announced: Option<u64>) -> Result<Option<Executed>, Error>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
     {
@@ -55,29 +67,26 @@ impl Store {
         }
         let path = self.temporary("upload");
         let file = TemporaryFile::new(self.world.disk.clone(), path.clone());
-        let Some((length, crc32c)) = self.receive(body, announced, path.clone()).await? else {
-            return Ok(());
+        let Some(received) = self.receive(body, announced, path.clone()).await? else {
+            return Ok(None);
         };
-        let (disk, checked) = (self.world.disk.clone(), path.clone());
-        let lane = Lane::start(&*self.world.lanes, "check", ());
-        lane.call(move |_| check::check(&*disk, &checked)).await.map_err(|unfit| match unfit {
-            Unfit::Invalid(why) => Error::InvalidData(why),
-            Unfit::Unreadable(why) => Error::Raft(format!("checking the load: {why}")),
-        })?;
+        if received.content == LoadContent::Database {
+            let (disk, checked) = (self.world.disk.clone(), path.clone());
+            let lane = Lane::start(&*self.world.lanes, "check", ());
+            lane.call(move |_| check::check(&*disk, &checked)).await.map_err(|unfit| match unfit {
+                Unfit::Invalid(why) => Error::InvalidData(why),
+                Unfit::Unreadable(why) => Error::Raft(format!("checking the load: {why}")),
+            })?;
+        }
 
         let store = self.clone();
         // From here the load ends by itself, whether or not the client still waits.
-        let task = crate::world::spawn(async move { store.replicate(file, length, crc32c).await });
+        let task = crate::world::spawn(async move { store.replicate(file, received).await });
         task.await.map_err(|_| Error::LoadUnknown("the node is stopping".into()))?
     }
 
     /// Writes the body to `path`. `None`: it is empty.
-    async fn receive<S, E>(
-        &self,
-        mut body: S,
-        announced: Option<u64>,
-        path: PathBuf,
-    ) -> Result<Option<(u64, u32)>, Error>
+    async fn receive<S, E>(&self, mut body: S, announced: Option<u64>, path: PathBuf) -> Result<Option<Received>, Error>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
     {
@@ -105,10 +114,10 @@ impl Store {
                 self.free_space.admit(length)?;
                 looked_at = length;
             }
-            if head.len() < check::MAGIC.len() {
-                head.extend_from_slice(&bytes[..bytes.len().min(check::MAGIC.len())]);
+            if head.len() < HEAD {
+                head.extend_from_slice(&bytes[..bytes.len().min(HEAD)]);
             }
-            if head.len() >= check::MAGIC.len() && kindred(&head) != Kindred::Database {
+            if kindred(&head) == Kindred::Gzip {
                 break;
             }
             let written = lane.call(move |receiver| receiver.as_mut().expect("opened above").write(&bytes)).await;
@@ -117,14 +126,17 @@ impl Store {
         if head.is_empty() {
             return Ok(None);
         }
-        match kindred(&head) {
-            Kindred::Database => {}
+        let content = match kindred(&head) {
+            Kindred::Database => LoadContent::Database,
             Kindred::Gzip => return Err(Error::InvalidData("gzip-compressed, decompress it first".into())),
-            Kindred::Text => return Err(Error::InvalidData("loading SQL text is not supported yet".into())),
-        }
-        let done = lane.call(|receiver| {
-            let receiver = receiver.take().expect("opened above");
-            receiver.file.sync().map(|()| (receiver.length, receiver.crc32c))
+            Kindred::Text => {
+                check_pragma(&String::from_utf8_lossy(&head))?;
+                LoadContent::Sql
+            }
+        };
+        let done = lane.call(move |receiver| {
+            let Receiver { file, length, crc32c } = receiver.take().expect("opened above");
+            file.sync().map(|()| Received { length, crc32c, content })
         });
         done.await.map(Some).map_err(|error| self.spool_error(&error, length, announced))
     }
@@ -138,11 +150,12 @@ impl Store {
     }
 
     /// Sends a checked file through the log.
-    async fn replicate(&self, file: TemporaryFile, size: u64, crc32c: u32) -> Result<(), Error> {
+    async fn replicate(&self, file: TemporaryFile, received: Received) -> Result<Option<Executed>, Error> {
+        let Received { length: size, crc32c, content } = received;
         let id = self.world.entropy.next_u64();
         let path = file.path().to_path_buf();
         self.machine.call(move |machine| machine.add_spool(Spool { id, file })).await;
-        let begin = Kind::LoadBegin(LoadBegin { size, spool: id });
+        let begin = Kind::LoadBegin(LoadBegin { size, spool: id, content: content.into() });
         let begun = self.propose(begin, Limits::default()).await;
         let load_id = match begun {
             Ok(Proposed { index, response: Response::Done }) => index,
@@ -158,16 +171,18 @@ impl Store {
             return Err(self.abort(load_id, Error::Raft(why)).await);
         }
         let commit = Kind::LoadCommit(LoadCommit { load_id, size, crc32c });
-        match self.propose(commit, Limits::default()).await {
-            Ok(Proposed { response: Response::Done, .. }) => {}
+        let limits = Limits { max_bytes: self.free_space.max_bytes().unwrap_or(0), ..Limits::default() };
+        let answer = match self.propose(commit, limits).await {
+            Ok(Proposed { response: Response::Done, .. }) => None,
+            Ok(Proposed { response: Response::Executed(executed), .. }) => Some(executed),
             Ok(Proposed { response, .. }) => return Err(Error::LoadUnknown(refusal(&response))),
             Err(Error::LeaderNotFound) => return Err(Error::LeaderNotFound),
             Err(error) => return Err(Error::LoadUnknown(error.to_string())),
-        }
+        };
         self.readers.close_stale();
         // So that the chunks can go.
         checkpoint::run(self, checkpoint::Purge::All).await;
-        Ok(())
+        Ok(answer)
     }
 
     async fn forget_spool(&self, id: u64, error: Error) -> Error {
