@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::types::LogId;
 use crate::db::check;
 use crate::world::{Disk, File, Open};
 
@@ -25,8 +24,8 @@ pub struct SpoolFile {
 
 /// One open load.
 pub struct Load {
-    /// Its `LoadBegin`; the index is the load's id.
-    pub begun: LogId,
+    /// The index of its `LoadBegin`.
+    pub id: u64,
     /// This process received the file and sends it, to its commit or abort.
     pub is_sent_here: bool,
     size: u64,
@@ -71,7 +70,7 @@ impl Drop for SpoolFile {
 
 impl Load {
     /// Opens a load; without a file from the client the chunks are staged at `path`.
-    pub fn begin(disk: &Arc<dyn Disk>, begun: LogId, size: u64, received: Option<Spool>, path: PathBuf) -> Self {
+    pub fn begin(disk: &Arc<dyn Disk>, id: u64, size: u64, received: Option<Spool>, path: PathBuf) -> Self {
         let is_sent_here = received.is_some();
         let (file, staging) = match received {
             Some(spool) => (spool.file, Staging::Received),
@@ -83,7 +82,7 @@ impl Load {
                 (SpoolFile::new(disk.clone(), path), staging)
             }
         };
-        Self { begun, is_sent_here, size, received: 0, crc32c: 0, file, staging }
+        Self { id, is_sent_here, size, received: 0, crc32c: 0, file, staging }
     }
 
     /// Takes the next chunk; false if it isn't the next.

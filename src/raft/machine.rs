@@ -143,12 +143,12 @@ impl Machine {
 
     /// The id of the open load.
     pub fn open_load(&self) -> Option<u64> {
-        self.load.as_ref().map(|load| load.begun.index)
+        self.load.as_ref().map(|load| load.id)
     }
 
     /// The id of the open load, if it was begun by another node, or by this one before it was restarted.
     pub fn foreign_load(&self) -> Option<u64> {
-        self.load.as_ref().filter(|load| !load.is_sent_here).map(|load| load.begun.index)
+        self.load.as_ref().filter(|load| !load.is_sent_here).map(|load| load.id)
     }
 
     /// Bytes of the WAL that the next checkpoint copies.
@@ -241,7 +241,7 @@ impl Machine {
 
     /// Makes the open load ready to be committed: whatever can fail fails here. The error is a text.
     pub fn stage(&mut self, load_id: u64) -> Result<(), String> {
-        match self.load.as_mut().filter(|load| load.begun.index == load_id) {
+        match self.load.as_mut().filter(|load| load.id == load_id) {
             Some(load) => load.prepare(&*self.world.disk),
             None => Err(Refusal::NoSuchLoad.to_string()),
         }
@@ -347,12 +347,12 @@ impl Machine {
         let received = self.spools.iter().position(|spool| spool.id == begin.spool);
         let received = received.map(|n| self.spools.swap_remove(n));
         let path = self.paths.temporary().join(format!("load-{}", log_id.index));
-        self.load = Some(Load::begin(&self.world.disk, log_id, begin.size, received, path));
+        self.load = Some(Load::begin(&self.world.disk, log_id.index, begin.size, received, path));
         Response::Done
     }
 
     fn load_chunk(&mut self, chunk: &LoadChunk) -> Response {
-        let Some(load) = self.load.as_mut().filter(|load| load.begun.index == chunk.load_id) else {
+        let Some(load) = self.load.as_mut().filter(|load| load.id == chunk.load_id) else {
             return Response::Refused(Refusal::NoSuchLoad);
         };
         if load.append(chunk.offset, &chunk.data) { Response::Done } else { Response::Refused(Refusal::LoadDamaged) }
@@ -361,7 +361,7 @@ impl Machine {
     /// From here only the content could fail the load, and that is known; other trouble is a fault of this node,
     /// which keeps the old generation and tries again at the next start.
     fn load_commit(&mut self, log_id: LogId, commit: &LoadCommit) -> Result<Response, Fault> {
-        let Some(mut load) = self.load.take_if(|load| load.begun.index == commit.load_id) else {
+        let Some(mut load) = self.load.take_if(|load| load.id == commit.load_id) else {
             return Ok(Response::Refused(Refusal::NoSuchLoad));
         };
         if !load.is_complete(commit.size, commit.crc32c) {

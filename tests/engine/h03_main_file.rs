@@ -102,7 +102,8 @@ fn a_write_by_another_program_is_noticed_and_nothing_is_touched() {
         let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(&[9], 60).unwrap();
     };
-    let writes: [(&dyn Fn(&std::path::Path), &str); 2] = [(&grow, "size"), (&page1, "first page")];
+    type Write<'a> = &'a dyn Fn(&std::path::Path);
+    let writes: [(Write<'_>, &str); 2] = [(&grow, "size"), (&page1, "first page")];
     for (write, field) in writes {
         let mut node = node();
         let path = node.main_path();

@@ -67,9 +67,9 @@ fn a_checkpoint_does_not_shift_the_draws() {
     assert_equal(&mut plain, &mut checkpointed);
 
     let mut background = tables(Node::new());
-    let (copy, applied) = background.machine().begin_background().unwrap().unwrap();
-    assert!(copy.copy().unwrap());
-    background.machine().end_background(copy, applied, true).unwrap();
+    let copy = background.machine().begin_background().unwrap().unwrap();
+    copy.copy().unwrap();
+    background.machine().end_background(copy).unwrap();
     draw(&mut background);
     assert_equal(&mut plain, &mut background);
 }

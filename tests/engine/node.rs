@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use openraft::EntryPayload;
-use rqlite::command::{self, Command, Execute, Kind, Limits, Parameter, Statement};
+use rqlite::command::{self, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, Parameter, Statement};
 use rqlite::db::authorizer::Role;
 use rqlite::db::connection::Connection;
 use rqlite::db::database::{Fault, Paths};
@@ -121,6 +121,25 @@ impl Node {
     /// One request with one statement.
     pub fn run(&mut self, sql: &str) -> String {
         show(&self.apply(request(&[sql])))
+    }
+
+    /// Replaces the database by the file at `staged`, as a load does.
+    pub fn load(&mut self, staged: &std::path::Path) {
+        let bytes = std::fs::read(staged).unwrap();
+        let (size, crc32c) = (bytes.len() as u64, crc32c::crc32c(&bytes));
+        let load_id = self.log.len() as u64 + 1;
+        let data = bytes.into();
+        for kind in [
+            Kind::LoadBegin(LoadBegin { size, spool: 0 }),
+            Kind::LoadChunk(LoadChunk { load_id, offset: 0, data }),
+            Kind::LoadCommit(LoadCommit { load_id, size, crc32c }),
+        ] {
+            self.log.push(Command { kind: Some(kind), ..Command::default() });
+            let n = self.log.len() as u64 - 1;
+            let payload = Payload::from(&self.log[n as usize]);
+            let entry = Entry { log_id: log_id(1, n + 1), payload: EntryPayload::Normal(payload) };
+            assert_eq!(self.machine().apply(entry, true).unwrap(), Response::Done);
+        }
     }
 
     fn replay(&mut self, n: u64) -> Result<Executed, Fault> {

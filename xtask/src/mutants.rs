@@ -174,7 +174,7 @@ impl Scratch {
                     let ran = Command::new(binary).args(["--seed", &seed.to_string()]).output()?;
                     if !ran.status.success() {
                         let text = text(&ran);
-                        let verdict = text.lines().filter(|line| !line.trim().is_empty()).next_back();
+                        let verdict = text.lines().rfind(|line| !line.trim().is_empty());
                         let verdict: String = verdict.unwrap_or_default().chars().take(120).collect();
                         return Ok(Some(format!("{} seeds: {verdict}", seed + 1)));
                     }

@@ -160,7 +160,7 @@ impl Script for Story {
             if self.stages.contains(&index) {
                 let load = node.machine.open_load().expect("a load is open");
                 // A node that can't is a node that faults with the commit.
-                let _ = node.machine.stage(load.index);
+                let _ = node.machine.stage(load);
             }
             if self.refused_checkpoints.contains(&index) {
                 assert_eq!(node.machine.checkpoint(), Ok(Checkpoint::LoadOpen));

@@ -107,7 +107,7 @@ impl Host {
             clock: Arc::new(SimClock::new(0, 0)),
             disk: Arc::new(self.disk.clone()),
             entropy: Arc::new(SimEntropy::new(seed.clone())),
-            chaos: Arc::new(SimChaos::new("node", seed, Trace::silent(), small_cache)),
+            chaos: Arc::new(SimChaos::new("node", seed.clone(), seed, Trace::silent(), small_cache)),
             ..os::world()
         };
         let data = Path::new(DATA);
