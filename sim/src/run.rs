@@ -113,10 +113,22 @@ fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
     result.unwrap_or_else(|_| Some(first.get().cloned().unwrap_or_default()))
 }
 
+/// A run with less than this shows nothing.
+const ACKNOWLEDGED_MIN: u64 = 100;
+/// See [`ACKNOWLEDGED_MIN`].
+const FAULTS_MIN: u64 = 2;
+
+/// How many times its length the chaos may take until there was enough of it.
+const CHAOS_STRETCH: u32 = 3;
+
+fn is_enough(nemesis: &Nemesis, shared: &Shared) -> bool {
+    nemesis.felt >= FAULTS_MIN && shared.history().counts.acknowledged >= ACKNOWLEDGED_MIN
+}
+
 /// Steps through the phases; returns why the run failed.
 fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, shared: &Shared) -> Option<String> {
     let chaos = Duration::from_secs(options.seconds);
-    let longest = chaos + Duration::from_secs(120);
+    let longest = chaos * CHAOS_STRETCH + Duration::from_secs(120);
     let mut began = Duration::ZERO;
     loop {
         let stepped = sim.step();
@@ -137,7 +149,11 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, s
         match shared.phase() {
             Phase::Setup if now > Duration::from_secs(40) => return Some("the schema could not be created".into()),
             Phase::Setup => began = now,
-            Phase::Chaos if now > began + chaos => shared.enter(Phase::Draining),
+            Phase::Chaos if now > began + chaos * CHAOS_STRETCH => shared.enter(Phase::Draining),
+            // Where faults come seldom, it takes longer until there were enough of them.
+            Phase::Chaos if now > began + chaos && (options.opening.is_some() || is_enough(nemesis, shared)) => {
+                shared.enter(Phase::Draining);
+            }
             Phase::Draining if shared.busy_clients() == 0 => {
                 nemesis.finish(sim, now);
                 shared.enter(Phase::Checking);
@@ -153,8 +169,10 @@ fn too_little(nemesis: &Nemesis, shared: &Shared, now: Duration) -> Option<Strin
     let acknowledged = shared.history().counts.acknowledged;
     match () {
         () if now < Duration::from_secs(30) => Some(format!("too little: {now:?} simulated, at least 30 s are needed")),
-        () if acknowledged < 100 => Some(format!("too little: {acknowledged} writes acknowledged, 100 are needed")),
-        () if nemesis.felt < 2 => Some(format!("too little: {} faults, 2 are needed", nemesis.felt)),
+        () if acknowledged < ACKNOWLEDGED_MIN => {
+            Some(format!("too little: {acknowledged} writes acknowledged, {ACKNOWLEDGED_MIN} are needed"))
+        }
+        () if nemesis.felt < FAULTS_MIN => Some(format!("too little: {} faults, {FAULTS_MIN} are needed", nemesis.felt)),
         () => None,
     }
 }

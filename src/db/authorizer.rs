@@ -362,6 +362,7 @@ mod tests {
     /// A new SQLite brings new functions: each must be allowed, or left out on purpose, before it is used.
     #[test]
     fn every_function_of_this_sqlite_is_classified() {
+        crate::db::engine::initialize(&std::env::temp_dir());
         let connection = Connection::open_in_memory().unwrap();
         let mut statement = connection.prepare("SELECT DISTINCT name FROM pragma_function_list").unwrap();
         let names = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();

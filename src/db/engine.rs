@@ -37,6 +37,8 @@ thread_local! {
 
 /// Prepares SQLite. Temporary files of SQLite go to `temporary` (the first call's counts; it must exist before the
 /// first statement). Later calls do nothing.
+///
+/// It stops and starts SQLite: no thread may use SQLite before the first call has returned.
 pub fn initialize(temporary: &Path) {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -210,7 +212,7 @@ mod tests {
         ] {
             assert!(has(name), "{name} is missing from {options:?}");
         }
-        for name in ["ENABLE_UPDATE_DELETE_LIMIT", "DEFAULT_RECURSIVE_TRIGGERS", "OMIT_JSON"] {
+        for name in ["ENABLE_UPDATE_DELETE_LIMIT", "OMIT_JSON"] {
             assert!(!has(name), "{name} is set");
         }
     }

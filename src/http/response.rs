@@ -90,7 +90,8 @@ impl From<store::Error> for Failure {
             E::InvalidData(why) => Failure::InvalidSqlite(why),
             E::DiskSpace { need, free } => Failure::DiskTooSmall { need, free },
             E::LoadUnknown(why) => Failure::LoadOutcomeUnknown(why),
-            E::Stopped(why) => Failure::Internal(why),
+            // Why is for the operator: it is in the log. What was under way may have happened.
+            E::Stopped(_) => Failure::Internal("node is stopping".into()),
             E::Sql(error) => Failure::Sql(error.message),
             E::ClientGone | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
                 Failure::Internal(error.to_string())

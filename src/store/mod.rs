@@ -118,13 +118,16 @@ impl Store {
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
         let config = raft_config(options.leader_lease)?;
         let id = NodeId::from(options.node_id.as_str());
+        let last = log.last();
         let raft = Raft::new(id, config, NoPeers, log.clone(), state_machine)
             .await
             .map_err(|error| Error::Raft(error.to_string()))?;
-        let voters: Vec<_> = raft.voter_ids().collect();
+        // Asked of Raft's core: the metrics are empty until it has begun to run.
+        let voters = raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect::<Vec<_>>());
+        let voters = voters.await.map_err(|error| Error::Raft(error.to_string()))?;
         // A sole voter commits its whole log: more than it had noted as committed, perhaps, and clients have seen it.
         let is_alone = voters.len() == 1 && voters[0].as_str() == options.node_id;
-        let ready_at = if is_alone { log.last() } else { log.saved_committed() };
+        let ready_at = if is_alone { last } else { log.saved_committed() };
         let store = Self {
             world: world.clone(),
             free_space: Arc::new(FreeSpace::new(world, &paths)),

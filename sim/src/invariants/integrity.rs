@@ -19,6 +19,8 @@ mod tests {
 
     #[test]
     fn an_index_that_lacks_a_row_is_found() {
+        // Before any connection of the process: it stops and starts SQLite.
+        rqlite::db::engine::initialize(std::path::Path::new("/nowhere"));
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(

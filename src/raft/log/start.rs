@@ -243,13 +243,14 @@ impl Scan {
         Ok(())
     }
 
-    /// Where the records start that nothing proves to have been durable: those of the last entry at least, since
-    /// what comes behind it is not proven by any index. The header too, if no entry is.
+    /// Where the records start that nothing proves to have been durable: behind the last proven entry, for a commit
+    /// index between it and the next is proven by nothing either. That entry itself is among them, since only entries
+    /// have known offsets. The header too, if no entry is proven.
     fn unproven_from(&self, segment: &Segment) -> usize {
         if self.proven_next <= segment.first {
             return 0;
         }
-        let proven = (self.proven_next - segment.first) as usize;
+        let proven = (self.proven_next - segment.first - 1) as usize;
         let last = segment.offsets.len().saturating_sub(1);
         segment.offsets.get(proven.min(last)).map_or(0, |offset| *offset as usize)
     }
