@@ -23,12 +23,17 @@ use hyper::{Method, StatusCode, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use tokio::time::Sleep;
+
 use super::args::Options;
-use super::error::Error;
+use super::error::{Error, reason};
 use crate::version::RQLITE_VERSION;
 
 /// Bytes of a file that are read at once.
 const CHUNK: usize = 64 << 10;
+
+/// Between the first of a file and the rest.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// As many as the reference follows.
 const REDIRECTS_MAX: usize = 21;
@@ -95,6 +100,7 @@ pub enum Content {
         position: u64,
         /// Bytes that were handed to the connection.
         sent: Arc<AtomicU64>,
+        pause: Pause,
     },
 }
 
@@ -103,10 +109,13 @@ impl Body for Content {
     type Error = io::Error;
 
     /// Reading a local file blocks for a moment; nothing else is going on in this process.
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let chunk = match self.get_mut() {
             Content::Bytes(bytes) => Ok(std::mem::take(bytes)),
-            Content::File { file, length, position, sent } => {
+            Content::File { file, length, position, sent, pause } => {
+                if *position > 0 && pause.poll(context).is_pending() {
+                    return Poll::Pending;
+                }
                 let wanted = (*length - *position).min(CHUNK as u64) as usize;
                 let mut chunk = vec![0; wanted];
                 let read = file.read_exact_at(&mut chunk, *position);
@@ -136,6 +145,24 @@ impl Content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File { length, position, .. } => length - position,
         }
+    }
+}
+
+/// Lets the server refuse what begins wrong: it then closes the connection, and whoever is writing into that may never
+/// see the answer.
+#[derive(Default)]
+pub struct Pause(Option<Pin<Box<Sleep>>>);
+
+impl Pause {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE))).as_mut().poll(context)
+    }
+}
+
+/// Begins anew.
+impl Clone for Pause {
+    fn clone(&self) -> Pause {
+        Pause::default()
     }
 }
 
@@ -253,7 +280,7 @@ impl Client {
         match within(limit, self.http.request(message)).await {
             Err(error) => Err(Failed::Other(error)),
             Ok(Err(error)) if error.is_connect() => Err(Failed::Connect),
-            Ok(Err(error)) => Err(Failed::Other(Error::Transport(innermost(&error)))),
+            Ok(Err(error)) => Err(Failed::Other(Error::Transport(format!("connection lost: {}", innermost(&error))))),
             Ok(Ok(response)) => Ok(response),
         }
     }
@@ -362,10 +389,10 @@ fn is_same_machine(home: &str, uri: &Uri) -> bool {
 }
 
 /// The cause behind the wrappings, in which the reason is.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    error.downcast_ref::<io::Error>().map_or_else(|| error.to_string(), reason)
 }

@@ -43,7 +43,7 @@ impl Error {
 }
 
 /// The system's words as Go has them: `no such file or directory`.
-fn reason(error: &io::Error) -> String {
+pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let Some((words, _)) = text.split_once(" (os error ") else {
         return text;

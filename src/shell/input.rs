@@ -77,7 +77,9 @@ impl Input {
 }
 
 fn terminal(history: &History) -> Option<Source> {
-    let mut editor = Editor::with_history(Config::default(), MemHistory::new()).ok()?;
+    // Pasted lines run one by one, as if they were typed.
+    let config = Config::builder().bracketed_paste(false).build();
+    let mut editor = Editor::with_history(config, MemHistory::new()).ok()?;
     editor.set_max_history_size(history.limit().max(1)).ok()?;
     for line in history.load() {
         editor.add_history_entry(line).ok()?;

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::client::{Answer, Content, Patience, Request, status_line};
+use super::client::{Answer, Content, Patience, Pause, Request, status_line};
 use super::error::Error;
 use super::progress::Progress;
 use super::session::Session;
@@ -91,7 +91,13 @@ impl Source {
         content_type: Option<&'static str>,
     ) -> Result<Answer, Error> {
         let sent = Arc::new(AtomicU64::new(0));
-        let content = Content::File { file: Arc::new(self.file), length: self.length, position: 0, sent: sent.clone() };
+        let content = Content::File {
+            file: Arc::new(self.file),
+            length: self.length,
+            position: 0,
+            sent: sent.clone(),
+            pause: Pause::default(),
+        };
         let request = Request { content_type, content, patience: Patience::Endless, ..Request::post(path) };
         let progress = Progress::new(session.manner.shows_progress, Some(self.length));
         progress.during(&sent, session.client.send(request)).await
