@@ -13,8 +13,10 @@ pub struct Command {
     pub arguments: &'static str,
     pub help: &'static str,
     /// `argument` is what stands behind the name and one space, `None` if that is nothing.
-    pub run: for<'a> fn(&'a mut Session, Option<&'a str>) -> LocalBoxFuture<'a, Result<(), Error>>,
+    pub run: Run,
 }
+
+pub type Run = for<'a> fn(&'a mut Session, Option<&'a str>) -> LocalBoxFuture<'a, Result<(), Error>>;
 
 /// A line as it is understood.
 pub enum Line<'a> {
