@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::world::disk::{read_small, replace_small};
+use crate::world::disk::{FREE_MIN, read_small, replace_small};
 use crate::world::{Disk, Open, World};
 
 /// Raised when an older binary couldn't read the directory any more.
@@ -17,9 +17,6 @@ const FORMAT: u64 = 1;
 /// Bytes of the file `reserve`: given up by a start that finds the disk full, so that the vote, db.state and the first
 /// entries of a term can be written.
 const RESERVE: u64 = 8 << 20;
-
-/// With less free than this, writes are refused: two segments of the log, and as much again for what is on its way.
-pub const FREE_MIN: u64 = 32 << 20;
 
 /// What a data directory of the reference has.
 const RQLITE_FILES: &[&str] = &["raft.db", "wsnapshots", "rsnapshots", "snapshots"];
@@ -83,8 +80,13 @@ impl DataDir {
         if !is_preexisting {
             disk.sync_dir(&path.join("raft")).map_err(io(path))?;
             disk.sync_dir(path).map_err(io(path))?;
-            if let Some(parent) = path.parent() {
-                disk.sync_dir(parent).map_err(io(parent))?;
+            for parent in path.ancestors().skip(1) {
+                // Any of them may be new: made above, or by a start that was killed before this.
+                match disk.sync_dir(parent) {
+                    // Then this user can't have made anything in it.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                    result => result.map_err(io(parent))?,
+                }
             }
             let node = json!({"format": FORMAT, "node_id": node_id}).to_string();
             replace_small(disk, &path.join("node.json"), node.as_bytes()).map_err(io(path))?;

@@ -18,8 +18,6 @@ use crate::world::{World, spawn};
 pub enum Error {
     #[error("failed to start HTTP server: listen tcp {address}: {error}")]
     Listen { address: String, error: io::Error },
-    #[error("HTTP server stopped: {0}")]
-    Accept(io::Error),
     #[error("failed to open store: {0}")]
     DataDir(#[from] data_dir::Error),
     #[error("failed to open store: {0}")]
@@ -48,27 +46,27 @@ pub async fn run(
     let data_dir = DataDir::open(&world, &config.data_dir, &config.node_id)?;
     let listener = world.net.listen(&config.http_addr).await;
     let listener = listener.map_err(|error| Error::Listen { address: config.http_addr.clone(), error })?;
-    let server = spawn(serve(listener, router(api.clone())));
+    spawn(serve(listener, router(api.clone())));
 
-    let stopped = async {
+    let mut stopped = std::pin::pin!(async {
         // A sender that is gone can't ask any more.
         while !*stop.borrow_and_update() {
             if stop.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
-    };
-    let opened = open(&world, &config, &api, &data_dir);
+    });
     let store = tokio::select! {
         biased;
-        store = opened => store?,
-        accept = server => return Err(Error::Accept(accept.unwrap_or_else(io::Error::other))),
+        store = open(&world, &config, &api, &data_dir) => store?,
+        // Nothing was answered yet: what a start leaves behind, the next one ends.
+        () = &mut stopped => return Ok(()),
     };
     announce(&config.http_adv);
     let why = tokio::select! {
         biased;
         why = store.failed() => Some(why),
-        () = stopped => None,
+        () = &mut stopped => None,
     };
     match why {
         Some(why) => Err(Error::Fatal(why)),

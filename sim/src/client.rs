@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use rqlite::world::Net;
 
 use crate::trace::{HASH_START, Trace, fold};
-use crate::world::net::SimNet;
+use crate::world::net::{Cables, SimNet};
 
 /// A whole answer.
 #[derive(Clone, Debug)]
@@ -49,8 +49,8 @@ pub struct Client {
 
 impl Client {
     /// A client on the machine `name` that calls `server` (`host:port`).
-    pub fn new(name: &str, server: &str, trace: Trace) -> Self {
-        let net = SimNet::new(name, trace.clone());
+    pub fn new(name: &str, server: &str, cables: &Cables, trace: Trace) -> Self {
+        let net = SimNet::new(name, cables, trace.clone());
         Self { name: name.into(), server: server.into(), net, trace, connection: None, calls: 0 }
     }
 

@@ -59,7 +59,7 @@ pub struct Nemesis {
     random: Random,
     faults: Vec<(Fault, u64)>,
     gap_ms: (u64, u64),
-    machine: Machine,
+    pub machine: Machine,
     trace: Trace,
     state: State,
     /// Faults so far that the node could feel.
@@ -97,6 +97,12 @@ impl Nemesis {
             felt: 0,
         };
         nemesis.calm(Duration::ZERO);
+        if let Some(failure) = &options.opening {
+            nemesis.machine.disk.arm(failure.clone());
+            nemesis.machine.disturb();
+            // The run ends before this does.
+            nemesis.state = State::Disturbed(Fault::ChangeError, Duration::MAX);
+        }
         nemesis
     }
 
@@ -109,8 +115,14 @@ impl Nemesis {
                 }
                 self.trace.line(format_args!("fault over: {} starts", self.machine.name()));
                 self.machine.begin();
-                sim.bounce(self.machine.name());
                 self.calm(now);
+                if self.random.chance(1, 4) {
+                    // The power goes again, soon: in the middle of the recovery, mostly.
+                    self.arm_at("", Counted::Changes, 40, Error::PowerCut);
+                    self.machine.disturb();
+                    self.state = State::Disturbed(Fault::PowerLossMidway, now + Duration::from_secs(1));
+                }
+                sim.bounce(self.machine.name());
             }
             return;
         }
@@ -125,7 +137,7 @@ impl Nemesis {
             return self.take_down(sim, now, end);
         }
         match self.state {
-            State::Calm(next) if now >= next && is_active => self.inject(sim, now),
+            State::Calm(next) if now >= next && is_active && !self.faults.is_empty() => self.inject(sim, now),
             State::Disturbed(fault, until) if now >= until => {
                 self.trace.line(format_args!("fault over: {fault:?}"));
                 self.heal();
@@ -202,8 +214,14 @@ impl Nemesis {
     }
 
     fn arm(&mut self, counted: Counted, at_most: u64, error: Error) {
-        let path = ["", "", "/raft/", "/db/", "db.state"][self.random.below(5) as usize];
-        let after = if path == "db.state" { self.random.below(4) } else { self.random.below(at_most) };
+        match ["", "", "/raft/", "/db/", "db.state"][self.random.below(5) as usize] {
+            "db.state" => self.arm_at("db.state", counted, 4, error),
+            path => self.arm_at(path, counted, at_most, error),
+        }
+    }
+
+    fn arm_at(&mut self, path: &str, counted: Counted, at_most: u64, error: Error) {
+        let after = self.random.below(at_most);
         let failure = Failure { counted, path: path.into(), after, error };
         self.trace.line(format_args!("fault {failure:?}"));
         self.machine.disk.arm(failure);

@@ -161,7 +161,7 @@ impl Machine {
         let trace = self.shared.trace.clone();
         World {
             clock: self.clock.clone(),
-            net: Arc::new(SimNet::new(&self.name, trace.clone())),
+            net: Arc::new(SimNet::new(&self.name, &self.shared.cables, trace.clone())),
             disk: Arc::new(self.disk.clone()),
             entropy: entropy(seed.fork("entropy"), self.is_seeded),
             lanes: Arc::new(SimLanes::new(seed.fork("lanes"), self.disk.clone(), self.options.lane_longest_ms)),

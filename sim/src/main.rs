@@ -1,5 +1,7 @@
 //! Runs one seed: `sim --seed N [--trace FILE] [--no-entropy]`. `cargo xtask sim` runs many.
 //!
+//! With `--fail-at K --error io|space|power` a short run in which the disk's K-th change fails, and nothing else.
+//!
 //! Exit code 1: the seed failed, and the last line says why. `--no-entropy` leaves randomness to the system: two runs
 //! must then differ.
 
@@ -8,25 +10,39 @@ use std::process::ExitCode;
 
 use sim::run::{self, Manner, Report};
 use sim::swarm::Options;
+use sim::world::disk::Error;
 
 fn main() -> ExitCode {
     let mut seed = None;
     let mut trace: Option<PathBuf> = None;
     let mut is_seeded = true;
+    let mut fail_at = None;
+    let mut error = Error::Io;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seed" => seed = arguments.next().and_then(|seed| seed.parse().ok()),
             "--trace" => trace = arguments.next().map(PathBuf::from),
             "--no-entropy" => is_seeded = false,
+            "--fail-at" => fail_at = arguments.next().and_then(|nth| nth.parse().ok()),
+            "--error" => {
+                error = match arguments.next().as_deref() {
+                    Some("space") => Error::NoSpace,
+                    Some("power") => Error::PowerCut,
+                    _ => Error::Io,
+                }
+            }
             _ => seed = None,
         }
     }
     let Some(seed) = seed else {
-        eprintln!("usage: sim --seed N [--trace FILE] [--no-entropy]");
+        eprintln!("usage: sim --seed N [--trace FILE] [--no-entropy] [--fail-at K --error io|space|power]");
         return ExitCode::from(2);
     };
-    let options = Options::draw(seed);
+    let options = match fail_at {
+        Some(nth) => Options::failing_at(seed, nth, error),
+        None => Options::draw(seed),
+    };
     println!("{options:#?}");
     match run::run(&options, &Manner { trace: trace.as_deref(), is_seeded }) {
         Ok(report) => print(seed, &report),
@@ -41,6 +57,7 @@ fn main() -> ExitCode {
 fn print(seed: u64, report: &Report) -> ExitCode {
     let (digest, counts) = (report.digest, report.counts);
     println!("{counts:?}");
+    println!("changes {}", report.changes);
     println!("trace {:016x} {} lines", digest.hash, digest.lines);
     let seconds = report.simulated.as_secs();
     let summary = format!(

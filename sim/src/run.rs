@@ -1,4 +1,6 @@
 //! One run of one seed, from the first line of the trace to the verdict.
+// The runner is outside the simulated world.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::backtrace::Backtrace;
 use std::panic::{self, AssertUnwindSafe};
@@ -30,6 +32,8 @@ pub struct Report {
     pub digest: Digest,
     pub simulated: Duration,
     pub faults: u64,
+    /// Changes of the node's disk.
+    pub changes: u64,
     pub counts: crate::history::Counts,
     /// Why the seed failed.
     pub failure: Option<String>,
@@ -62,7 +66,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     for number in 0..options.clients {
         let name = format!("c{number}");
         let random = Random::new(options.seed).fork(&name);
-        let client = Client::new(&name, &server, trace.clone());
+        let client = Client::new(&name, &server, &shared.cables, trace.clone());
         let (seed, workload, shared) = (random.fork("tasks").next(), options.workload, shared.clone());
         sim.client(name, async move {
             let calls = workload::client(number, client, random, workload, shared);
@@ -71,7 +75,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
         });
     }
     {
-        let client = Client::new("check", &server, trace.clone());
+        let client = Client::new("check", &server, &shared.cables, trace.clone());
         let (seed, shared) = (options.seed, shared.clone());
         sim.client("check", async move {
             rqlite::world::runtime::scope(seed, workload::check_everything(client, shared)).await;
@@ -85,6 +89,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
         digest: trace.digest(),
         simulated: sim.elapsed(),
         faults: nemesis.felt,
+        changes: nemesis.machine.disk.changes(),
         counts: shared.history().counts,
         failure,
     };
@@ -110,8 +115,9 @@ fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
 
 /// Steps through the phases; returns why the run failed.
 fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, shared: &Shared) -> Option<String> {
-    let end_of_chaos = Duration::from_secs(options.seconds);
-    let longest = end_of_chaos + Duration::from_secs(120);
+    let chaos = Duration::from_secs(options.seconds);
+    let longest = chaos + Duration::from_secs(120);
+    let mut began = Duration::ZERO;
     loop {
         let stepped = sim.step();
         let now = sim.elapsed();
@@ -120,6 +126,7 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, s
             return Some(violation.to_string());
         }
         match stepped {
+            Ok(true) if options.opening.is_some() => return None,
             Ok(true) => return too_little(nemesis, shared, now),
             Ok(false) => {}
             Err(error) => return Some(format!("the simulation broke: {error}")),
@@ -128,8 +135,9 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, s
             return Some("the run doesn't come to an end".into());
         }
         match shared.phase() {
-            Phase::Setup if now > end_of_chaos => return Some("the schema could not be created".into()),
-            Phase::Chaos if now > end_of_chaos => shared.enter(Phase::Draining),
+            Phase::Setup if now > Duration::from_secs(40) => return Some("the schema could not be created".into()),
+            Phase::Setup => began = now,
+            Phase::Chaos if now > began + chaos => shared.enter(Phase::Draining),
             Phase::Draining if shared.busy_clients() == 0 => {
                 nemesis.finish(sim, now);
                 shared.enter(Phase::Checking);
@@ -167,6 +175,7 @@ fn network(options: &Options) -> turmoil::Sim<'static> {
 
 /// tokio numbers tasks per process, and the number decides the order in which a crashed machine drops its tasks: each
 /// run starts at an aligned one.
+#[allow(clippy::disallowed_methods)] // No node runs yet, so there is no seed to carry.
 fn align_task_ids() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
     runtime.block_on(async {

@@ -25,6 +25,11 @@ pub const CREATE: &[&str] = &[
 /// Tells in one row which state the database is in.
 pub const MARK: &str = "SELECT count(*), max(seq), (SELECT op FROM ops ORDER BY seq DESC LIMIT 1) FROM ops";
 
+/// The same as [`MARK`], looked up anew for each of many rows: an answer of some length.
+pub const MANY_MARKS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+    SELECT (SELECT count(*) FROM ops), (SELECT seq FROM ops WHERE i > 0 ORDER BY seq DESC LIMIT 1),
+      (SELECT op FROM ops WHERE i > 0 ORDER BY seq DESC LIMIT 1) FROM n";
+
 /// The first statement of every operation.
 pub fn append(op: OpId) -> Statement {
     Statement { sql: "INSERT INTO ops(op) VALUES (?)".into(), parameters: vec![json!(op)] }

@@ -4,12 +4,13 @@
 
 use crate::fault::{ALL, Fault};
 use crate::random::Random;
+use crate::world::disk::{Counted, Error, Failure};
 
 /// Everything about a run that is decided before it. Printed in full.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub seed: u64,
-    /// Simulated time of calls and faults; the checks come behind it.
+    /// Simulated time of calls and faults, from when the schema is there; the checks come behind it.
     pub seconds: u64,
     /// Shortest and longest way of a segment through the network.
     pub latency_ms: (u64, u64),
@@ -25,6 +26,8 @@ pub struct Options {
     /// Shortest and longest time between two faults.
     pub fault_gap_ms: (u64, u64),
     pub node: Node,
+    /// One failure that is there from the start; then the run is short and there are no other faults.
+    pub opening: Option<Failure>,
 }
 
 /// What clients call, by weight.
@@ -74,7 +77,7 @@ impl Options {
                 backups,
                 loads,
                 bad_loads,
-                pause_ms: random.between(10, 150),
+                pause_ms: random.between(50, 200),
                 value_bytes: [100, 2_000, 20_000][random.below(3) as usize],
             },
             faults,
@@ -84,6 +87,24 @@ impl Options {
                 snapshot_wal_bytes: [0, 64 << 10, 512 << 10, 4 << 20][random.below(4) as usize],
                 snapshot_interval_ms: random.between(100, 5_000),
             },
+            opening: None,
+        }
+    }
+
+    /// A short run in which the disk's `nth` change fails. Writes, loads, backups, checkpoints and purges follow each
+    /// other closely, so that a few hundred operations hold every step of all of them.
+    pub fn failing_at(seed: u64, nth: u64, error: Error) -> Self {
+        let opening = Failure { counted: Counted::Changes, path: String::new(), after: nth, error };
+        let workload =
+            Workload { writes: 16, reads: 4, backups: 2, loads: 4, bad_loads: 1, pause_ms: 60, value_bytes: 2_000 };
+        Self {
+            seconds: 1,
+            clients: 3,
+            workload,
+            faults: Vec::new(),
+            node: Node { snapshot_entries: 16, snapshot_wal_bytes: 64 << 10, snapshot_interval_ms: 200 },
+            opening: Some(opening),
+            ..Self::draw(seed)
         }
     }
 }

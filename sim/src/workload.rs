@@ -19,6 +19,7 @@ use crate::schema;
 use crate::scratch::Scratch;
 use crate::swarm::Workload;
 use crate::trace::Trace;
+use crate::world::net::Cables;
 
 /// How far the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,7 @@ pub enum Phase {
 pub struct Shared {
     pub history: Arc<Mutex<History>>,
     pub trace: Trace,
+    pub cables: Cables,
     stage: Arc<Mutex<Stage>>,
     tools: Arc<Mutex<Tools>>,
 }
@@ -60,6 +62,7 @@ impl Shared {
         Self {
             history: Arc::new(Mutex::new(History::default())),
             trace,
+            cables: Cables::default(),
             stage: Arc::new(Mutex::new(Stage { phase: Phase::Setup, busy_clients: clients })),
             tools: Arc::new(Mutex::new(Tools { scratch, model })),
         }
@@ -270,19 +273,33 @@ async fn execute(
 
 async fn read(client: &mut Client, random: &mut Random, shared: &Shared) -> bool {
     let level = LEVELS[random.below(4) as usize];
-    read_at(client, level, Duration::from_secs(5), shared).await
+    let timeout = Duration::from_secs(5);
+    if random.chance(1, 8) {
+        let pause = Duration::from_millis(random.below(60));
+        return read_as(client, level, schema::MANY_MARKS, Manner { timeout, pause }, shared).await;
+    }
+    read_at(client, level, timeout, shared).await
 }
 
 async fn read_at(client: &mut Client, level: &str, timeout: Duration, shared: &Shared) -> bool {
+    read_as(client, level, schema::MARK, Manner::quick(timeout), shared).await
+}
+
+/// Reads by a query that answers with marks. All rows of an answer must show the same state.
+async fn read_as(client: &mut Client, level: &str, query: &str, manner: Manner, shared: &Shared) -> bool {
     let floor = shared.history().floor();
-    let body = serde_json::to_vec(&json!([schema::MARK])).expect("JSON can be written");
+    let body = serde_json::to_vec(&json!([query])).expect("JSON can be written");
     let path = format!("/db/query?level={level}");
-    let result = client.call(Method::POST, &path, body.into(), Manner::quick(timeout)).await;
+    let result = client.call(Method::POST, &path, body.into(), manner).await;
     let parsed: Option<Value> = result.ok().and_then(|answer| serde_json::from_slice(&answer.body).ok());
     let Some(result) = parsed.as_ref().and_then(|parsed| parsed["results"].get(0)) else { return false };
-    match schema::mark(&result["values"][0]) {
+    let rows = result["values"].as_array();
+    match rows.and_then(|rows| schema::mark(rows.first()?)) {
+        // An error in the middle says that the rest is missing: what has come is still of one state.
         Some(mark) => {
-            shared.history().read(level, floor, mark);
+            let mut history = shared.history();
+            history.judge(invariants::reads::check_rows(rows.into_iter().flatten().map(schema::mark), mark));
+            history.read(level, floor, mark);
             true
         }
         None => {

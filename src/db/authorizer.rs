@@ -1,14 +1,15 @@
 //! What a client's SQL may do, by allow list, and what a statement is: both are asked of SQLite while it prepares.
 //!
 //! A pragma, function or eponymous table whose answer belongs to one node, or that would outlive its request, is
-//! refused: `not authorized` (hazards H3, H11). While a statement runs, only SQLite itself prepares (VACUUM attaches,
-//! FTS5 reads its shadow tables), so only pragmas are looked at then: a pragma's table function prepares it so.
+//! refused: `not authorized` (hazards H3, H11). While a statement runs, SQLite itself prepares others (VACUUM attaches,
+//! FTS5 reads its shadow tables). Only what a client can choose is looked at then: pragmas, which their table
+//! functions prepare so; the file of a VACUUM; the table that an FTS5 table takes its content from.
 
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use rusqlite::Connection;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, ffi};
 
 /// Whose statements a connection runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +25,6 @@ pub enum Role {
 /// What preparing a statement showed; bits of [`Seen`].
 pub mod seen {
     pub const PRAGMA: u32 = 1;
-    /// `PRAGMA recursive_triggers`, which is reset after the request.
-    pub const RECURSIVE_TRIGGERS: u32 = 1 << 1;
     /// `PRAGMA optimize`, which is replaced by our own form.
     pub const OPTIMIZE: u32 = 1 << 2;
     pub const INSERT: u32 = 1 << 3;
@@ -33,6 +32,9 @@ pub mod seen {
     pub const SCHEMA: u32 = 1 << 4;
     /// Writes the planner's statistics directly.
     pub const STATISTICS: u32 = 1 << 5;
+    /// INSERT, UPDATE or DELETE; DDL does that too, to the schema's table.
+    pub const WRITE: u32 = 1 << 6;
+    pub const ALTER: u32 = 1 << 7;
 }
 
 /// Shared by a connection and its authorizer.
@@ -41,23 +43,36 @@ pub(super) struct Authorizer {
     /// Our own statements are not looked at.
     internal: AtomicBool,
     stepping: AtomicBool,
+    /// The running statement is an ALTER TABLE.
+    altering: AtomicBool,
     seen: AtomicU32,
+    /// As `seen`, since the request began.
+    seen_in_request: AtomicU32,
 }
 
 impl Authorizer {
-    /// Installs the authorizer of a connection for `role`.
-    pub fn install(connection: &mut Connection, role: Role) -> rusqlite::Result<Arc<Self>> {
+    /// Installs the authorizer of a connection for `role`; [`Authorizer::remove`] must come before it is dropped.
+    pub fn install(connection: &Connection, role: Role) -> Arc<Self> {
         let authorizer = Arc::new(Self {
             role,
             internal: AtomicBool::new(false),
             stepping: AtomicBool::new(false),
+            altering: AtomicBool::new(false),
             seen: AtomicU32::new(0),
+            seen_in_request: AtomicU32::new(0),
         });
-        let hook = authorizer.clone();
-        connection.authorizer(Some(move |context: AuthContext<'_>| {
-            if hook.allows(&context.action) { Authorization::Allow } else { Authorization::Deny }
-        }))?;
-        Ok(authorizer)
+        // SAFETY: the connection is open. The authorizer is kept beside it and taken off before either goes.
+        unsafe {
+            let context = Arc::as_ptr(&authorizer).cast_mut().cast::<c_void>();
+            ffi::sqlite3_set_authorizer(connection.handle(), Some(authorize), context);
+        }
+        authorizer
+    }
+
+    /// Takes the authorizer off `connection`.
+    pub fn remove(connection: &Connection) {
+        // SAFETY: the connection is open.
+        unsafe { ffi::sqlite3_set_authorizer(connection.handle(), None, std::ptr::null_mut()) };
     }
 
     /// Runs our own statements.
@@ -68,11 +83,13 @@ impl Authorizer {
         result
     }
 
-    /// Runs a statement that was prepared.
-    pub fn stepping<R>(&self, work: impl FnOnce() -> R) -> R {
+    /// Runs a statement that was prepared; preparing it showed `seen`.
+    pub fn stepping<R>(&self, seen: u32, work: impl FnOnce() -> R) -> R {
         self.stepping.store(true, Ordering::Relaxed);
+        self.altering.store(seen & seen::ALTER != 0, Ordering::Relaxed);
         let result = work();
         self.stepping.store(false, Ordering::Relaxed);
+        self.altering.store(false, Ordering::Relaxed);
         result
     }
 
@@ -81,41 +98,65 @@ impl Authorizer {
         self.seen.swap(0, Ordering::Relaxed)
     }
 
-    fn see(&self, bits: u32) {
-        self.seen.fetch_or(bits, Ordering::Relaxed);
+    /// What was seen since the last call, by whatever statement, prepared in full or not.
+    pub fn take_seen_in_request(&self) -> u32 {
+        self.seen_in_request.swap(0, Ordering::Relaxed)
     }
 
-    fn allows(&self, action: &AuthAction<'_>) -> bool {
+    fn see(&self, bits: u32) {
+        self.seen.fetch_or(bits, Ordering::Relaxed);
+        self.seen_in_request.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    fn allows(&self, action: &Action<'_>) -> bool {
         if self.internal.load(Ordering::Relaxed) || self.role == Role::Internal {
             return true;
         }
         let stepping = self.stepping.load(Ordering::Relaxed);
-        match *action {
-            AuthAction::Pragma { pragma_name, pragma_value } => {
-                self.see_pragma(pragma_name);
-                self.allows_pragma(pragma_name, pragma_value.is_some())
+        let Action { code, first, second, database } = *action;
+        match code {
+            ffi::SQLITE_PRAGMA => {
+                if !stepping {
+                    self.see_pragma(first);
+                }
+                self.allows_pragma(first, second.is_some())
+            }
+            ffi::SQLITE_READ => self.allows_table(first),
+            // VACUUM, which shows itself in no other way, attaches a temporary file; VACUUM INTO a file of the client's
+            // choice, whose fate belongs to the node.
+            ffi::SQLITE_ATTACH if stepping => {
+                self.see(seen::SCHEMA);
+                first.is_empty()
             }
             _ if stepping => true,
-            AuthAction::Attach { .. } | AuthAction::Detach { .. } => false,
-            AuthAction::CreateTempIndex { .. }
-            | AuthAction::CreateTempTable { .. }
-            | AuthAction::CreateTempTrigger { .. }
-            | AuthAction::CreateTempView { .. } => false,
-            AuthAction::Function { function_name } => is_function_allowed(function_name),
-            AuthAction::Read { table_name, .. } => self.allows_table(table_name),
-            AuthAction::Insert { table_name } => {
-                self.see(seen::INSERT | self.written(table_name));
+            ffi::SQLITE_ATTACH | ffi::SQLITE_DETACH => false,
+            ffi::SQLITE_CREATE_TEMP_INDEX
+            | ffi::SQLITE_CREATE_TEMP_TABLE
+            | ffi::SQLITE_CREATE_TEMP_TRIGGER
+            | ffi::SQLITE_CREATE_TEMP_VIEW => false,
+            ffi::SQLITE_FUNCTION => is_function_allowed(second.unwrap_or_default()),
+            ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE | ffi::SQLITE_TRANSACTION | ffi::SQLITE_SAVEPOINT => true,
+            // ALTER TABLE looks through the temporary schema too; clients can't write to a schema's table.
+            ffi::SQLITE_UPDATE if first.starts_with("sqlite_temp_") => true,
+            // `CREATE TABLE temp.x` is no CreateTempTable.
+            _ if database == Some("temp") => false,
+            ffi::SQLITE_INSERT => {
+                self.see(seen::INSERT | seen::WRITE | written(first));
                 true
             }
-            AuthAction::Update { table_name, .. } | AuthAction::Delete { table_name } => {
-                self.see(self.written(table_name));
+            ffi::SQLITE_UPDATE | ffi::SQLITE_DELETE => {
+                self.see(seen::WRITE | written(first));
                 true
             }
-            AuthAction::Select
-            | AuthAction::Recursive
-            | AuthAction::Transaction { .. }
-            | AuthAction::Savepoint { .. } => true,
-            // DDL, ANALYZE, REINDEX, and whatever a later SQLite adds.
+            ffi::SQLITE_ALTER_TABLE => {
+                self.see(seen::SCHEMA | seen::ALTER);
+                true
+            }
+            ffi::SQLITE_CREATE_VTABLE => {
+                self.see(seen::SCHEMA);
+                self.allows_table(second.unwrap_or_default())
+            }
+            // Other DDL, ANALYZE, REINDEX, and whatever a later SQLite adds.
             _ => {
                 self.see(seen::SCHEMA);
                 true
@@ -123,16 +164,8 @@ impl Authorizer {
         }
     }
 
-    fn written(&self, table: &str) -> u32 {
-        if table.starts_with("sqlite_stat") { seen::STATISTICS } else { 0 }
-    }
-
     fn see_pragma(&self, name: &str) {
-        let more = match name.to_ascii_lowercase().as_str() {
-            "recursive_triggers" => seen::RECURSIVE_TRIGGERS,
-            "optimize" => seen::OPTIMIZE,
-            _ => 0,
-        };
+        let more = if name.eq_ignore_ascii_case("optimize") { seen::OPTIMIZE } else { 0 };
         self.see(seen::PRAGMA | more);
     }
 
@@ -142,9 +175,12 @@ impl Authorizer {
                 .find(|(known, _)| known.eq_ignore_ascii_case(name))
                 .is_some_and(|(_, value)| *value == Value::Any || !has_value)
         };
+        // ADD COLUMN checks the rows that are there: no statement of a client's is prepared while it runs.
+        let is_sqlites_own = self.altering.load(Ordering::Relaxed) && name.eq_ignore_ascii_case("quick_check");
         rule(PRAGMAS)
             || (self.role == Role::Reader && rule(READER_PRAGMAS))
             || (self.role == Role::Writer && rule(WRITER_PRAGMAS))
+            || is_sqlites_own
     }
 
     /// A pragma as a table function, and `dbstat`, are read under the name of a table.
@@ -155,13 +191,53 @@ impl Authorizer {
         match name.get(..7) {
             Some(prefix) if prefix.eq_ignore_ascii_case("pragma_") => {
                 let pragma = &name[7..];
-                // FTS5 reads it by itself while it runs; as a table it would put a node's counter into data.
-                let is_per_node = pragma.eq_ignore_ascii_case("data_version");
-                (!is_per_node && self.allows_pragma(pragma, false)) || !is_pragma(pragma)
+                // FTS5 asks for data_version by itself while it runs; as a table it would put a node's counter into
+                // data. `pragma_optimize` would choose its tables by what the connection planned before.
+                let is_pragma_only = ["data_version", "optimize"].iter().any(|name| name.eq_ignore_ascii_case(pragma));
+                let is_sqlites_own =
+                    self.seen.load(Ordering::Relaxed) & seen::ALTER != 0 && pragma.eq_ignore_ascii_case("quick_check");
+                (!is_pragma_only && self.allows_pragma(pragma, false)) || is_sqlites_own || !is_pragma(pragma)
             }
             _ => true,
         }
     }
+}
+
+/// What SQLite asks about.
+///
+/// Source: <https://sqlite.org/c3ref/c_alter_table.html>, which says what the texts are for each code.
+struct Action<'a> {
+    code: c_int,
+    first: &'a str,
+    second: Option<&'a str>,
+    database: Option<&'a str>,
+}
+
+/// The hook. rusqlite's own panics on a name that isn't UTF-8, which a loaded file may hold.
+unsafe extern "C" fn authorize(
+    context: *mut c_void,
+    code: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    database: *const c_char,
+    _trigger: *const c_char,
+) -> c_int {
+    // SAFETY: `install` passed an authorizer that lives as long as its connection.
+    let authorizer = unsafe { &*context.cast::<Authorizer>() };
+    // SAFETY: SQLite passes NULL or strings that end in NUL and outlive the call.
+    let text = |text: *const c_char| (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy());
+    let (first, second, database) = (text(first), text(second), text(database));
+    let action = Action {
+        code,
+        first: first.as_deref().unwrap_or_default(),
+        second: second.as_deref(),
+        database: database.as_deref(),
+    };
+    if authorizer.allows(&action) { ffi::SQLITE_OK } else { ffi::SQLITE_DENY }
+}
+
+fn written(table: &str) -> u32 {
+    if table.get(..11).is_some_and(|prefix| prefix.eq_ignore_ascii_case("sqlite_stat")) { seen::STATISTICS } else { 0 }
 }
 
 /// With a value or an argument, or only without.
@@ -242,7 +318,8 @@ fn is_function_allowed(name: &str) -> bool {
 }
 
 /// SQLite's functions whose answer depends on nothing but the database, the arguments and the entry. Left out:
-/// `load_extension`, `sqlite_log`, and `fts3_tokenizer`, which answers an address.
+/// `load_extension`, `sqlite_log`, and `fts3_tokenizer`, which answers an address. `sqlite_rename_table` and the like
+/// are ALTER TABLE's own: SQLite refuses them to clients.
 const FUNCTIONS: &[&str] = include!("functions.in");
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //! On the writer the bound is a number of VM steps from the entry, so that every node ends a statement at the same
 //! point; on a reader it is a deadline. SQLite calls back every [`STEPS_PER_CALL`] steps.
 //!
-//! Three things would make the count depend on a node's past (hazard H9): the step counter of a prepared statement
-//! survives its reset, so the caller restarts it; preparing calls back too, so only a running statement is charged;
-//! and statements that SQLite keeps for itself (FTS5's) have counters of their own, so what runs inside another
-//! statement isn't charged.
+//! Two things would make the count depend on a node's past (hazard H9): preparing calls back too, so only a running
+//! statement is charged; and the step counter of a prepared statement survives its reset. Statements of the client are
+//! restarted before each run. SQLite also keeps statements of its own (FTS5's), which run inside a client's and are
+//! charged to it, so that their loops have an end: they are restarted with each request, and so count from 0 on a node
+//! that prepares them only now as on one that has had them for days.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, ffi};
@@ -25,8 +26,8 @@ pub const STATEMENT_STEPS: u64 = 4_000_000_000;
 
 /// Shared by a connection and its progress handler. Counts are in calls.
 pub(super) struct Budget {
-    /// Address of the statement that is charged; 0: none.
-    charged: AtomicUsize,
+    /// A statement is running.
+    is_charging: AtomicBool,
     statement_left: AtomicI64,
     request_left: AtomicI64,
     expired: AtomicBool,
@@ -37,21 +38,20 @@ impl Budget {
     /// Installs the handler of a connection.
     pub fn install(connection: &mut Connection) -> rusqlite::Result<Arc<Self>> {
         let budget = Arc::new(Self {
-            charged: AtomicUsize::new(0),
+            is_charging: AtomicBool::new(false),
             statement_left: AtomicI64::new(i64::MAX),
             request_left: AtomicI64::new(i64::MAX),
             expired: AtomicBool::new(false),
             deadline: Mutex::new(None),
         });
         let handler = budget.clone();
-        // SAFETY: the handle is only looked at by the handler, on this connection's thread, while it runs a statement.
-        let db = unsafe { connection.handle() } as usize;
-        connection.progress_handler(STEPS_PER_CALL, Some(move || handler.is_over(db as *mut ffi::sqlite3)))?;
+        connection.progress_handler(STEPS_PER_CALL, Some(move || handler.is_over()))?;
         Ok(budget)
     }
 
-    /// Sets the steps that all statements of a request share; 0: no bound.
-    pub fn begin_request(&self, steps: u64) {
+    /// Sets the steps that all statements of a request on `connection` share; 0: no bound.
+    pub fn begin_request(&self, connection: &Connection, steps: u64) {
+        restart_step_counts(connection);
         self.request_left.store(calls(steps), Ordering::Relaxed);
         self.expired.store(false, Ordering::Relaxed);
     }
@@ -73,18 +73,17 @@ impl Budget {
                 .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Charges the statement at `address` while `work` runs it; `steps` of its own, 0: no bound.
-    pub fn charge<R>(&self, address: usize, steps: u64, work: impl FnOnce() -> R) -> R {
+    /// Charges what `work` runs; `steps` for this statement, 0: no bound of its own.
+    pub fn charge<R>(&self, steps: u64, work: impl FnOnce() -> R) -> R {
         self.statement_left.store(calls(steps), Ordering::Relaxed);
-        self.charged.store(address, Ordering::Relaxed);
+        self.is_charging.store(true, Ordering::Relaxed);
         let result = work();
-        self.charged.store(0, Ordering::Relaxed);
+        self.is_charging.store(false, Ordering::Relaxed);
         result
     }
 
-    fn is_over(&self, db: *mut ffi::sqlite3) -> bool {
-        let charged = self.charged.load(Ordering::Relaxed);
-        if charged == 0 || runs_another(db, charged) {
+    fn is_over(&self) -> bool {
+        if !self.is_charging.load(Ordering::Relaxed) {
             return false;
         }
         let statement = self.statement_left.fetch_sub(1, Ordering::Relaxed) - 1;
@@ -99,19 +98,17 @@ fn calls(steps: u64) -> i64 {
     if steps == 0 { i64::MAX } else { (steps / STEPS_PER_CALL as u64).max(1) as i64 }
 }
 
-/// Whether a statement other than `charged` is running: then SQLite runs it inside that one.
-fn runs_another(db: *mut ffi::sqlite3, charged: usize) -> bool {
+/// Starts the step counters of all of the connection's statements again, SQLite's own too.
+fn restart_step_counts(connection: &Connection) {
     let mut statement = std::ptr::null_mut();
     loop {
-        // SAFETY: the handler runs on the connection's own thread, so its list of statements doesn't change here.
+        // SAFETY: the connection is open and on its own lane, so the list of its statements doesn't change here.
         unsafe {
-            statement = ffi::sqlite3_next_stmt(db, statement);
+            statement = ffi::sqlite3_next_stmt(connection.handle(), statement);
             if statement.is_null() {
-                return false;
+                return;
             }
-            if statement as usize != charged && ffi::sqlite3_stmt_busy(statement) != 0 {
-                return true;
-            }
+            ffi::sqlite3_stmt_status(statement, ffi::SQLITE_STMTSTATUS_VM_STEP, 1);
         }
     }
 }

@@ -11,9 +11,10 @@
 //! db.state = clean(T)                            only if every frame was copied; else it is tried again later
 //! ```
 //!
-//! In the background form the writer pauses for the first two lines only: a pinned reader keeps the copy at F. But
-//! SQLite skips a page that was written again behind F before the copy began (hazard H1), so that alone is no state:
-//! a direct checkpoint of the little that was written meanwhile ends it.
+//! With much to copy, most of it is copied beside the writer first: after the first two lines a pinned reader keeps a
+//! `wal_checkpoint(PASSIVE)` on a second connection at F. What that leaves in the main file is no state at all, since
+//! SQLite skips each page that was written again beyond F (hazard H1.2), so the protocol above then runs for the rest,
+//! in a short pause.
 
 use rusqlite::ffi;
 
@@ -62,26 +63,27 @@ impl Database {
         if self.leases.any_reads_main_file() {
             return Ok(Outcome::Leased);
         }
+        self.check_main_file()?;
         let frames = self.frames()?;
         if frames.all_checkpointed() && self.state.checkpointing.is_none() {
             return self.write_clean(applied.to_vec()).map(|()| Outcome::Clean);
         }
-        self.check_main_file()?;
         self.write_checkpointing(applied.to_vec(), frames.log)?;
         let frames = checkpoint(&self.writer.connection, ffi::SQLITE_CHECKPOINT_TRUNCATE)?;
         if !frames.all_checkpointed() {
             self.prime()?;
             return Ok(Outcome::Busy);
         }
+        self.write_clean(applied.to_vec())?;
         if frames.log > 0 {
-            // Copied, but a reader kept SQLite from starting the WAL anew.
+            // Copied, but a reader kept SQLite from starting the WAL anew. It may be gone by now, and the WAL be
+            // started anew here: not before it is void.
             self.prime()?;
         }
-        self.write_clean(applied.to_vec())?;
         Ok(Outcome::Clean)
     }
 
-    /// The pausing part of a background checkpoint; `None` if there is nothing to do, one is running, or a lease is
+    /// The first pause of a background checkpoint; `None` if there is nothing to do, one is running, or a lease is
     /// in the way. [`Database::end_background`] must follow.
     pub fn begin_background(&mut self, applied: &[u8]) -> Result<Option<Background>, Fault> {
         let frames = self.frames()?;
@@ -101,20 +103,19 @@ impl Database {
         self.prime()?;
         let copier = open(Role::Internal)?;
         self.background = true;
-        Ok(Some(Background { pin, copier, frames: frames.log, generation: self.generation() }))
+        Ok(Some(Background { _pin: pin, copier }))
     }
 
-    /// Ends a background checkpoint: brings the main file to the state applied by now, whose replicated part is
-    /// `applied`. `copied`: most of it is there already.
-    pub fn end_background(&mut self, background: Background, copied: bool, applied: &[u8]) -> Result<Outcome, Fault> {
-        let Background { pin, copier, generation, .. } = background;
-        drop((pin, copier));
-        self.background = false;
-        // A load may have replaced the file meanwhile; its state says more than ours.
-        if !copied || generation != self.generation() {
-            return Ok(Outcome::Busy);
-        }
+    /// The second pause: copies what was written since the first, and what the copy left out.
+    pub fn end_background(&mut self, background: Background, applied: &[u8]) -> Result<Outcome, Fault> {
+        self.abandon_background(background);
         self.checkpoint(applied)
+    }
+
+    /// Ends a background checkpoint where no other may follow. The state stays `checkpointing`.
+    pub fn abandon_background(&mut self, background: Background) {
+        drop(background);
+        self.background = false;
     }
 
     /// Frames of the WAL now.
@@ -177,31 +178,37 @@ impl Database {
         let found = MainFile::of(&self.writer.connection)
             .identity(self.disk(), &self.main_path())
             .map_err(|error| io_fault("checkpoint", &error))?;
-        if found == *recorded {
+        let field = if found.size != recorded.size {
+            "size"
+        } else if found.page1_crc32c != recorded.page1_crc32c {
+            "first page"
+        } else if found.inode != recorded.inode {
+            "inode"
+        } else if found.mtime_ns != recorded.mtime_ns {
+            "time of change"
+        } else {
             return Ok(());
-        }
-        Err(Fault(format!("another program wrote to {}", self.main_path().display())))
+        };
+        let path = self.main_path();
+        Err(Fault(format!(
+            "{}: another program wrote to it: its {field} isn't what the last checkpoint left",
+            path.display()
+        )))
     }
 }
 
 /// A checkpoint whose copy runs beside the writer.
 pub struct Background {
-    pin: Connection,
+    /// No frame behind it is copied.
+    _pin: Connection,
     copier: Connection,
-    frames: u64,
-    generation: u64,
 }
 
 impl Background {
-    /// Copies the frames into the main file and syncs it; false if another reader is in the way, then try again.
-    pub fn copy(&self) -> Result<bool, Fault> {
-        let frames = checkpoint(&self.copier, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
-        if frames.checkpointed < self.frames {
-            return Ok(false);
-        }
-        // SQLite leaves the sync to a checkpoint that reaches the end.
-        MainFile::of(&self.copier).sync().map_err(|error| io_fault("checkpoint", &error))?;
-        Ok(true)
+    /// Copies what it can into the main file, and syncs that, so that little is left for the second pause.
+    pub fn copy(&self) -> Result<(), Fault> {
+        checkpoint(&self.copier, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
+        MainFile::of(&self.copier).sync().map_err(|error| io_fault("checkpoint", &error))
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use hashlink::LruCache;
+use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 use rusqlite::limits::Limit;
-use rusqlite::{OpenFlags, hooks};
 
 use super::authorizer::{Authorizer, Role};
 use super::budget::Budget;
@@ -50,6 +50,8 @@ pub(super) struct Cached {
 /// A connection and its prepared statements, which are dropped first.
 pub struct Connection {
     pub(super) statements: LruCache<String, Cached>,
+    /// Writers have it: sets `changes()` to 0.
+    forget_changes: Option<Statement>,
     pub(super) raw: rusqlite::Connection,
     pub(super) authorizer: Arc<Authorizer>,
     pub(super) budget: Arc<Budget>,
@@ -79,13 +81,22 @@ impl Connection {
         for &(limit, value) in LIMITS {
             raw.set_limit(limit, value)?;
         }
-        let set = |pragma: &str| raw.query_row(&format!("PRAGMA {pragma}"), [], |_| Ok(())).or_else(ignore_no_rows);
+        // To the end, not to the first row: journal_mode answers before it commits, and that can fail.
+        let set = |pragma: &str| -> Result<Option<String>, SqlError> {
+            let mut statement = raw.prepare(&format!("PRAGMA {pragma}"))?;
+            let mut rows = statement.raw_query();
+            let mut answer = None;
+            while let Some(row) = rows.next()? {
+                answer = row.get_ref(0)?.as_str().ok().map(String::from);
+            }
+            Ok(answer)
+        };
         set(&format!("cache_size={}", -CACHE_BYTES / 1024))?;
         set("wal_autocheckpoint=0")?;
         if role == Role::Writer {
-            let mode: String = raw.query_row("PRAGMA journal_mode=wal", [], |row| row.get(0))?;
-            if mode != "wal" {
-                return Err(SqlError { code: ffi::SQLITE_ERROR, message: format!("journal mode is {mode}") });
+            let mode = set("journal_mode=wal")?;
+            if mode.as_deref() != Some("wal") {
+                return Err(SqlError { code: ffi::SQLITE_ERROR, message: format!("journal mode is {mode:?}") });
             }
             set("synchronous=OFF")?;
             // Two nodes' files are then equal to the byte but for the change counters (storage-findings §8).
@@ -95,9 +106,18 @@ impl Connection {
         if role == Role::Writer {
             determinism::install(&raw, &total_before)?;
         }
-        let authorizer = Authorizer::install(&mut raw, role)?;
+        let mut forget_changes = None;
+        if role == Role::Writer {
+            raw.execute_batch("CREATE TEMP TABLE rqlite_nothing(x)")?;
+            let forget = "DELETE FROM temp.rqlite_nothing WHERE 0";
+            // SAFETY: the connection is open, and closed after its statements are dropped (the fields' order).
+            let prepared = unsafe { Statement::prepare(raw.handle(), forget, ffi::SQLITE_PREPARE_PERSISTENT) };
+            forget_changes = prepared?.statement;
+        }
+        let authorizer = Authorizer::install(&raw, role);
         let budget = Budget::install(&mut raw)?;
-        Ok(Self { statements: LruCache::new(STATEMENTS_MAX), raw, authorizer, budget, total_before })
+        let statements = LruCache::new(STATEMENTS_MAX);
+        Ok(Self { statements, forget_changes, raw, authorizer, budget, total_before })
     }
 
     /// The handle, for calls that rusqlite doesn't have.
@@ -142,13 +162,30 @@ impl Connection {
         Ok((prepared?, self.authorizer.take_seen()))
     }
 
-    /// Marks the start of a request: `changes()` and the like count from here.
-    pub(super) fn begin_request(&self) {
+    /// Marks the start of a request: `changes()` and the like count from here (hazard H11).
+    ///
+    /// SQLite has no way to set `changes()`. To answer 0 while no statement of the request has ended is not enough: a
+    /// trigger's frame gives back the count from before its statement. So a DELETE of nothing sets it.
+    pub(super) fn begin_request(&mut self) -> Result<(), SqlError> {
+        self.authorizer.take_seen_in_request();
+        // SAFETY: the connection is open.
+        let (db, changes) = unsafe { (self.handle(), ffi::sqlite3_changes64(self.handle())) };
+        if changes != 0 {
+            let forget = self.forget_changes.as_mut().expect("requests run on writers");
+            self.authorizer.internally(|| forget.step())?;
+            forget.reset()?;
+        }
         // SAFETY: the connection is open.
         unsafe {
-            ffi::sqlite3_set_last_insert_rowid(self.handle(), 0);
-            self.total_before.store(ffi::sqlite3_total_changes64(self.handle()), Ordering::Relaxed);
+            ffi::sqlite3_set_last_insert_rowid(db, determinism::NO_ROWID);
+            self.total_before.store(ffi::sqlite3_total_changes64(db), Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    /// Ends what the connection runs, from another thread.
+    pub fn interrupt_handle(&self) -> rusqlite::InterruptHandle {
+        self.raw.get_interrupt_handle()
     }
 
     /// Whether no transaction is open.
@@ -165,11 +202,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.statements.clear();
-        // The hooks hold what the connection shares with them.
-        let _ = self.raw.authorizer(None::<fn(hooks::AuthContext<'_>) -> hooks::Authorization>);
+        Authorizer::remove(&self.raw);
     }
-}
-
-fn ignore_no_rows(error: rusqlite::Error) -> rusqlite::Result<()> {
-    if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
 }

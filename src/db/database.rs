@@ -33,6 +33,9 @@ pub enum OpenError {
     Foreign { path: PathBuf, field: &'static str },
     #[error("{}: damaged: {why}", path.display())]
     Damaged { path: PathBuf, why: String },
+    /// This node's disk failed on the way: nothing is known of the content.
+    #[error("{}: {}", path.display(), fault.0)]
+    Fault { path: PathBuf, fault: Fault },
 }
 
 /// Where a node's database lies.
@@ -92,17 +95,22 @@ impl Database {
         let disk = &*world.disk;
         let state_path = paths.state();
         let found = state::read(disk, &state_path).map_err(|error| OpenError::State { path: state_path, error })?;
+        // A process that was killed while it replaced the state may have left the new one visible but not durable:
+        // what happens from here on is only right if the power can't bring the old one back.
+        let sync = |error| OpenError::Io { path: paths.data.clone(), error };
+        disk.sync_dir(&paths.data).map_err(sync)?;
         let state = match found {
             Some(state) => state,
             None => State { generation: 1, ..State::default() },
         };
         let is_new = state.main_file.is_none();
         let main = paths.main(state.generation);
-        remove_others(disk, paths, (!is_new).then_some(state.generation))
-            .map_err(|error| OpenError::Io { path: paths.directory(), error })?;
         if !is_new {
             make_recoverable(disk, paths, &state)?;
         }
+        // Only now: until here nothing was touched.
+        remove_others(disk, paths, (!is_new).then_some(state.generation))
+            .map_err(|error| OpenError::Io { path: paths.directory(), error })?;
 
         let sql = |error| OpenError::Sql { path: main.clone(), error };
         let connection = Connection::open(&main, disk.sqlite_vfs(), Role::Writer).map_err(sql)?;
@@ -115,7 +123,7 @@ impl Database {
             leases: Leases::default(),
             background: false,
         };
-        database.complete(is_new).map_err(|fault| OpenError::Damaged { path: main, why: fault.0 })?;
+        database.complete(is_new).map_err(|fault| OpenError::Fault { path: main, fault })?;
         Ok(database)
     }
 
@@ -165,8 +173,14 @@ impl Database {
             checkpointing: None,
         })?;
         self.writer = Writer::new(connection);
-        // Readers that are under way keep what they have open.
-        remove_others(&*disk, &self.paths, Some(generation)).map_err(fault)
+        Ok(())
+    }
+
+    /// Removes the files of earlier generations, once readers are sent to this one. Those that are under way keep what
+    /// they have open.
+    pub fn remove_replaced(&self) -> Result<(), Fault> {
+        remove_others(self.disk(), &self.paths, Some(self.generation()))
+            .map_err(|error| io_fault("removing the old database", &error))
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
@@ -256,9 +270,13 @@ fn make_recoverable(disk: &dyn Disk, paths: &Paths, state: &State) -> Result<(),
         if pages < checkpointing.pages as u64 {
             return damaged(&main, format!("it has {pages} pages of {}", checkpointing.pages));
         }
-        return match quick_check(&main, disk.sqlite_vfs()) {
-            Ok(()) => Ok(()),
-            Err(why) => damaged(&main, why),
+        fault::clear();
+        return match (quick_check(&main, disk.sqlite_vfs()), fault::take()) {
+            (Ok(()), _) => Ok(()),
+            (Err(why), Some(recorded)) => {
+                Err(OpenError::Fault { path: main, fault: Fault(format!("{recorded} ({why})")) })
+            }
+            (Err(why), None) => damaged(&main, why),
         };
     }
     let wal = wal.expect("it has a length");

@@ -1,7 +1,7 @@
 //! SQL functions whose answer must be the same on every node.
 //!
-//! `random()` and `randomblob()` draw from the entry being applied; `changes()`, `total_changes()` count from the
-//! request's start, whatever the connection did before (hazard H11). SQL text is never rewritten, so DEFAULTs,
+//! `random()` and `randomblob()` draw from the entry being applied; `total_changes()` and `last_insert_rowid()` count
+//! from the request's start, whatever the connection did before (hazard H11). SQL text is never rewritten, so DEFAULTs,
 //! triggers, views and nested expressions are covered too.
 
 use std::sync::Arc;
@@ -19,6 +19,10 @@ const FLAGS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQL
 
 /// `SQLITE_LIMIT_LENGTH` of every connection, bytes.
 pub(super) const LENGTH_MAX: i64 = 1_000_000_000;
+
+/// What `sqlite3_last_insert_rowid` answers from a request's start to its first insert: then 0 for SQL, and for the
+/// JSON the value of an earlier request. An insert of this very rowid looks like none.
+pub(super) const NO_ROWID: i64 = i64::MIN + 0x7271_6c69_7465;
 
 /// Installs the functions; `total_before` is `sqlite3_total_changes64` at the start of the request.
 pub(super) fn install(connection: &Connection, total_before: &Arc<AtomicI64>) -> Result<()> {
@@ -42,13 +46,10 @@ pub(super) fn install(connection: &Connection, total_before: &Arc<AtomicI64>) ->
     connection.create_scalar_function("total_changes", 0, FLAGS, move |context| {
         Ok(total_changes(context)? - before.load(Ordering::Relaxed))
     })?;
-    let before = total_before.clone();
-    connection.create_scalar_function("changes", 0, FLAGS, move |context| {
-        if total_changes(context)? == before.load(Ordering::Relaxed) {
-            return Ok(0);
-        }
+    connection.create_scalar_function("last_insert_rowid", 0, FLAGS, |context| {
         // SAFETY: the function runs on this open connection.
-        Ok(unsafe { ffi::sqlite3_changes64(context.get_connection()?.handle()) })
+        let rowid = unsafe { ffi::sqlite3_last_insert_rowid(context.get_connection()?.handle()) };
+        Ok(if rowid == NO_ROWID { 0 } else { rowid })
     })
 }
 

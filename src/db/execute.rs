@@ -3,7 +3,6 @@
 //! Each request runs exactly as its client asked: one transaction, or statement by statement. Whether a statement
 //! reads, writes or returns rows is asked of SQLite. A request leaves the connection as it found it.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::ffi;
@@ -12,13 +11,17 @@ use tokio::time::Instant;
 use super::authorizer::seen;
 use super::budget::STATEMENT_STEPS;
 use super::connection::{Cached, Connection};
+use super::determinism::NO_ROWID;
 use super::statement::Statement;
 use super::value::{StatementResult, Value, ValueRef};
 use super::{SqlError, fault};
 use crate::command::{Execute, Limits, Parameter};
 
-/// Bytes of RETURNING rows that one statement may give: beyond, it fails on every node.
+/// Bytes of RETURNING rows that one request may give: beyond, its statement fails on every node.
 const RETURNING_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of the longest text that is kept prepared: longer ones hold their values, and don't come again.
+const CACHED_MAX: usize = 4 << 10;
 
 /// SQLite's largest database, in pages.
 const PAGES_MAX: u32 = 4_294_967_294;
@@ -26,6 +29,9 @@ const PAGES_MAX: u32 = 4_294_967_294;
 /// What a client's `PRAGMA optimize` becomes: the choice of tables must not depend on what this connection
 /// happened to plan before (hazard H10).
 const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
+
+/// What makes statements that were prepared before stale, and what a later run of the same text may see otherwise.
+const STALING: u32 = seen::PRAGMA | seen::OPTIMIZE | seen::SCHEMA | seen::STATISTICS | seen::ALTER;
 
 /// What a request answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,16 +64,20 @@ impl From<Fault> for Failure {
 /// The writer: a connection, and what the reference's JSON shows of its past.
 pub struct Writer {
     pub(super) connection: Connection,
-    /// The reference reads `sqlite3_last_insert_rowid` whether or not the statement inserted. Ours starts at 0 with
-    /// each request for SQL's sake, so the JSON's value is kept here.
+    /// The reference reads `sqlite3_last_insert_rowid` and `sqlite3_changes` whether or not the statement wrote. Ours
+    /// start anew with each request for SQL's sake, so the JSON's values are kept here.
     last_insert_id: i64,
+    rows_affected: i64,
+    /// Of the database; 0: not asked yet.
+    page_size: u64,
+    /// The bound in force; SQLite never sets it below the pages that there are.
     max_page_count: u32,
 }
 
 impl Writer {
     /// Wraps a connection opened as a writer.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, last_insert_id: 0, max_page_count: 0 }
+        Self { connection, last_insert_id: 0, rows_affected: 0, page_size: 0, max_page_count: 0 }
     }
 
     /// The connection, to be read only.
@@ -85,35 +95,50 @@ impl Writer {
     pub fn execute(&mut self, request: &Execute, limits: &Limits, wants_rows: bool) -> Result<Executed, Fault> {
         assert!(self.connection.is_autocommit(), "the request before left a transaction open");
         fault::clear();
-        self.limit_pages(limits.max_page_count)?;
-        self.connection.begin_request();
-        self.connection.budget.begin_request(limits.request_steps);
-        let mut run = Run { writer: self, limits, wants_rows, seen: 0, executed: Executed::default() };
+        self.limit_size(limits.max_bytes)?;
+        self.connection.begin_request().map_err(|error| node_fault(&error))?;
+        self.connection.budget.begin_request(&self.connection.raw, limits.request_steps);
+        let mut run = Run { writer: self, limits, wants_rows, executed: Executed::default(), returned: 0 };
         if request.transaction { run.transaction(request) } else { run.statements(request) }?;
-        let Run { seen, mut executed, .. } = run;
+        let mut executed = run.executed;
 
         if !self.connection.is_autocommit() {
             self.internal("ROLLBACK")?;
             executed.error.get_or_insert("transaction still open at the end of the request: rolled back".into());
         }
-        if seen & seen::RECURSIVE_TRIGGERS != 0 {
-            self.internal("PRAGMA recursive_triggers=0")?;
-        }
-        if seen & seen::STATISTICS != 0 {
-            // The planner reads the statistics when the schema is loaded: now, on every node (hazard H10).
-            self.internal("ANALYZE sqlite_schema")?;
+        let seen = self.connection.authorizer.take_seen_in_request();
+        if seen & seen::PRAGMA != 0 {
+            // Both are set while the pragma is prepared, even if it then fails or is only explained.
+            self.internal("PRAGMA recursive_triggers=0; PRAGMA defer_foreign_keys=0")?;
         }
         if seen & (seen::SCHEMA | seen::STATISTICS | seen::OPTIMIZE) != 0 {
+            // The schema is loaded anew, and with it the planner's statistics: else a node that restarts here would
+            // plan otherwise than one that doesn't (hazard H10). ANALYZE sqlite_schema isn't enough: a table keeps
+            // its estimate when its rows in sqlite_stat1 are gone.
+            self.internal("PRAGMA writable_schema=RESET")?;
+        }
+        if seen & STALING != 0 {
             self.connection.statements.clear();
         }
         Ok(executed)
     }
 
-    fn limit_pages(&mut self, max_page_count: u32) -> Result<(), Fault> {
-        let wanted = if max_page_count == 0 { PAGES_MAX } else { max_page_count };
+    fn limit_size(&mut self, max_bytes: u64) -> Result<(), Fault> {
+        let page_size = match self.page_size {
+            0 => {
+                let answer = self.connection.pragma("page_size").map_err(|error| node_fault(&error))?;
+                answer.first().map_or(4096, |&size| size as u64)
+            }
+            known => known,
+        };
+        self.page_size = page_size;
+        let wanted = if max_bytes == 0 { PAGES_MAX } else { (max_bytes / page_size).clamp(1, PAGES_MAX as u64) as u32 };
         if self.max_page_count != wanted {
-            self.connection.pragma(&format!("max_page_count={wanted}")).map_err(|error| node_fault(&error))?;
-            self.max_page_count = wanted;
+            // More than wanted, if the database is larger: then it is set again with the next request, as on a node
+            // that restarts in between.
+            let in_force =
+                self.connection.pragma(&format!("max_page_count={wanted}")).map_err(|error| node_fault(&error))?;
+            self.max_page_count = in_force.first().map_or(0, |&pages| pages as u32);
         }
         Ok(())
     }
@@ -142,8 +167,9 @@ struct Run<'a> {
     writer: &'a mut Writer,
     limits: &'a Limits,
     wants_rows: bool,
-    seen: u32,
     executed: Executed,
+    /// Bytes of RETURNING rows so far.
+    returned: usize,
 }
 
 impl Run<'_> {
@@ -181,7 +207,9 @@ impl Run<'_> {
             match classify(&SqlError::from(error)) {
                 Failure::Fault(fault) => return Err(fault),
                 Failure::Result(text) => {
-                    self.executed = Executed { error: Some(text), ..Executed::default() };
+                    // What ran before a COMMIT of the client's own stays.
+                    self.executed.results.clear();
+                    self.executed.error = Some(text);
                 }
             }
         }
@@ -228,7 +256,6 @@ impl Run<'_> {
             let (prepared, _) = self.writer.connection.prepare(OPTIMIZE, 0).map_err(|error| classify(&error))?;
             cached.statement = prepared.statement.expect("our own text is a statement");
         }
-        self.seen |= cached.seen;
         let wanted = cached.statement.parameter_count();
         // Quirk: without any argument the reference doesn't check, and binds NULLs, unless there is a db_timeout.
         let unchecked = parameters.is_empty() && self.limits.request_steps == 0;
@@ -241,12 +268,19 @@ impl Run<'_> {
 
         let run = self.run(&mut cached);
         let ended = cached.statement.reset();
+        // With what showed only now: a VACUUM.
+        let seen = cached.seen | self.writer.connection.authorizer.take_seen();
+        if seen & STALING != 0 {
+            // A stale statement pays for its preparation while it runs; one that isn't kept, before (hazard H9).
+            self.writer.connection.statements.clear();
+        }
         let result = match (run, ended) {
             (Ok(result), Ok(())) => result,
             (Ok(_), Err(error)) | (Err(error), _) => return Err(self.failure(&error)),
         };
         // Only what is one statement, and the same the next time, is worth keeping.
-        if sql.len() == text.len() && sql[tail..].trim_start().is_empty() && cached.seen & !seen::INSERT == 0 {
+        let is_whole = sql.len() == text.len() && sql[tail..].trim_start().is_empty();
+        if is_whole && sql.len() <= CACHED_MAX && seen & STALING == 0 {
             self.writer.connection.statements.insert(sql.into(), cached);
         }
         Ok(Piece { result, parameters: wanted, tail })
@@ -257,35 +291,39 @@ impl Run<'_> {
         let statement = &mut cached.statement;
         statement.restart_step_count();
         let steps = if self.limits.statement_steps == 0 { STATEMENT_STEPS } else { self.limits.statement_steps };
-        let (address, wants_rows) = (statement.address(), self.wants_rows);
+        let (wants_rows, returned) = (self.wants_rows, &mut self.returned);
         let returns_rows = statement.column_count() > 0
             && !statement.is_readonly()
             && !statement.is_explain()
             && cached.seen & seen::PRAGMA == 0;
-        let rows = connection.authorizer.stepping(|| {
-            connection.budget.charge(address, steps, || {
+        // Before it runs: one that fails may leave changes behind (INSERT OR FAIL).
+        self.executed.changed |= !statement.is_readonly();
+        let rows = connection.authorizer.stepping(cached.seen, || {
+            connection.budget.charge(steps, || {
                 if returns_rows {
-                    return collect(statement, wants_rows, connection.handle()).map(Some);
+                    return collect(statement, wants_rows, returned, connection.handle()).map(Some);
                 }
                 // As the reference: one step. A SELECT runs to its first row, which is dropped.
                 statement.step().map(|_| None)
             })
-        })?;
-        self.executed.changed |= !statement.is_readonly();
+        });
         // SAFETY: the connection is open.
-        let (rowid, changes, total) = unsafe {
-            let db = connection.handle();
-            (ffi::sqlite3_last_insert_rowid(db), ffi::sqlite3_changes64(db), ffi::sqlite3_total_changes64(db))
+        let (rowid, changes) = unsafe {
+            (ffi::sqlite3_last_insert_rowid(connection.handle()), ffi::sqlite3_changes64(connection.handle()))
         };
-        let inserted = cached.seen & seen::INSERT != 0 && total > connection.total_before.load(Ordering::Relaxed);
-        if rowid != 0 || inserted {
+        if rowid != NO_ROWID {
             self.writer.last_insert_id = rowid;
         }
+        let is_dml = cached.seen & seen::WRITE != 0 && cached.seen & seen::SCHEMA == 0;
+        if is_dml && !statement.is_explain() {
+            self.writer.rows_affected = changes;
+        }
+        let rows = rows?;
         Ok(match rows {
             Some(rows) => StatementResult::Rows { columns: statement.columns(), rows, elapsed: Duration::ZERO },
             None => StatementResult::Write {
                 last_insert_id: self.writer.last_insert_id,
-                rows_affected: changes,
+                rows_affected: self.writer.rows_affected,
                 elapsed: Duration::ZERO,
             },
         })
@@ -293,6 +331,9 @@ impl Run<'_> {
 
     fn failure(&self, error: &SqlError) -> Failure {
         if error.primary() == ffi::SQLITE_INTERRUPT {
+            if let Some(recorded) = fault::take() {
+                return Failure::Fault(Fault(format!("{recorded} ({error})")));
+            }
             return Failure::Result(if self.writer.connection.budget.is_expired() {
                 "execute timeout".into()
             } else {
@@ -311,17 +352,22 @@ struct Piece {
 }
 
 /// The rows of a RETURNING clause. They count against the bound whether or not they are built: it is a result.
-fn collect(statement: &mut Statement, build: bool, db: *mut ffi::sqlite3) -> Result<Vec<Vec<Value>>, SqlError> {
+fn collect(
+    statement: &mut Statement,
+    build: bool,
+    bytes: &mut usize,
+    db: *mut ffi::sqlite3,
+) -> Result<Vec<Vec<Value>>, SqlError> {
     let columns = statement.column_count();
-    let (mut rows, mut bytes) = (Vec::new(), 0);
+    let mut rows = Vec::new();
     while statement.step()? {
         for n in 0..columns {
-            bytes += match statement.value(n) {
+            *bytes += match statement.value(n) {
                 ValueRef::Text(text) | ValueRef::Blob(text) => text.len() + 16,
                 _ => 16,
             };
         }
-        if bytes > RETURNING_BYTES_MAX {
+        if *bytes > RETURNING_BYTES_MAX {
             // SAFETY: the connection is open. The next step fails and rolls the statement back.
             unsafe { ffi::sqlite3_interrupt(db) };
         } else if build {
@@ -349,9 +395,9 @@ fn classify(error: &SqlError) -> Failure {
         return Failure::Fault(Fault(format!("{recorded} ({error})")));
     }
     match error.primary() {
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_READONLY | ffi::SQLITE_PROTOCOL => {
-            Failure::Fault(node_fault(error))
-        }
+        // Not LOCKED: nobody shares the connection's cache, so it is a virtual table that gets in its own way, which
+        // it does on every node.
+        ffi::SQLITE_BUSY | ffi::SQLITE_READONLY | ffi::SQLITE_PROTOCOL => Failure::Fault(node_fault(error)),
         _ => Failure::Result(error.message.clone()),
     }
 }

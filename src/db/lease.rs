@@ -5,13 +5,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::SqlError;
 use super::authorizer::Role;
 use super::connection::Connection;
 use super::main_file::MainFile;
+use crate::world::disk::FREE_MIN;
 use crate::world::{Disk, File, Open};
 
 /// Bytes copied at once to a spool.
@@ -28,6 +29,8 @@ pub struct Leases {
 pub struct Lease {
     /// Bytes of the file.
     pub size: u64,
+    /// Beside the lock, which a copy holds as long as it takes: the writer only looks.
+    reads_main_file: AtomicBool,
     source: Mutex<Source>,
 }
 
@@ -58,7 +61,7 @@ impl Leases {
             .size()
             .map_err(|error| SqlError { code: rusqlite::ffi::SQLITE_IOERR, message: error.to_string() })?;
         let source = Source { offset: 0, from: From::MainFile(connection) };
-        let lease = Arc::new(Lease { size, source: Mutex::new(source) });
+        let lease = Arc::new(Lease { size, reads_main_file: AtomicBool::new(true), source: Mutex::new(source) });
         let mut open = self.open.lock().expect("no panic holds this lock");
         open.retain(|lease| lease.strong_count() > 0);
         open.push(Arc::downgrade(&lease));
@@ -67,10 +70,7 @@ impl Leases {
 
     /// Whether a checkpoint would change a file under a lease.
     pub fn any_reads_main_file(&self) -> bool {
-        self.live().iter().any(|lease| {
-            let source = lease.source();
-            source.offset < lease.size && matches!(source.from, From::MainFile(_))
-        })
+        self.live().iter().any(|lease| lease.reads_main_file.load(Ordering::Acquire))
     }
 
     /// Copies what the leases haven't read yet to `directory`, so that none reads the main file any more.
@@ -93,6 +93,9 @@ impl Lease {
         let length = most.min((self.size - source.offset) as usize);
         let mut buffer = vec![0; length];
         source.read(&mut buffer)?;
+        if source.offset == self.size {
+            self.reads_main_file.store(false, Ordering::Release);
+        }
         Ok(buffer)
     }
 
@@ -102,13 +105,17 @@ impl Lease {
 
     fn spool(&self, disk: &Arc<dyn Disk>, path: &Path) {
         let mut source = self.source();
-        if !matches!(source.from, From::MainFile(_)) {
+        if !self.reads_main_file.load(Ordering::Acquire) {
             return;
         }
         let base = source.offset;
         let copied = disk.open(path, Open::Create).and_then(|file| {
             let mut buffer = vec![0; COPY];
             while source.offset < self.size {
+                // A backup gives way before the log has no room.
+                if disk.free_space(path)? < FREE_MIN {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
                 let length = COPY.min((self.size - source.offset) as usize);
                 let at = source.offset;
                 source.read(&mut buffer[..length])?;
@@ -124,6 +131,7 @@ impl Lease {
                 From::Lost(format!("spooling the backup: {error}"))
             }
         };
+        self.reads_main_file.store(false, Ordering::Release);
     }
 }
 

@@ -120,8 +120,7 @@ impl Cursor {
 /// Runs to the next row; false when the statement is done, well or not.
 fn step(connection: &Connection, running: &mut Running, sink: &mut dyn RowSink) -> bool {
     let statement = &mut running.statement;
-    let stepped =
-        connection.authorizer.stepping(|| connection.budget.charge(statement.address(), 0, || statement.step()));
+    let stepped = connection.authorizer.stepping(0, || connection.budget.charge(0, || statement.step()));
     match stepped {
         Ok(true) => {
             let row: Vec<_> = (0..statement.column_count()).map(|n| statement.value(n)).collect();

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rusqlite::InterruptHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::SqlError;
@@ -74,6 +75,8 @@ struct Reader {
 
 /// A request's reads under way. Dropping it ends them.
 pub struct Reading {
+    /// Ends a statement that runs while nobody wants it any more.
+    interrupt: InterruptHandle,
     lane: Lane<Reader>,
     idle: Arc<Mutex<Vec<Lane<Reader>>>>,
     permit: Option<OwnedSemaphorePermit>,
@@ -100,8 +103,15 @@ impl Readers {
             let reader = Reader { world, paths, current, connection: None, cursor: None, cursor_generation: 0 };
             Lane::start(&*self.world.lanes, "reader", reader)
         });
-        let reading = Reading { lane, idle: self.idle.clone(), permit: Some(permit) };
-        Some(reading.lane.call(move |reader| reader.start(statements, options)).await.map(|()| reading))
+        let started = lane.call(move |reader| reader.start(statements, options)).await;
+        Some(started.map(|interrupt| Reading { interrupt, lane, idle: self.idle.clone(), permit: Some(permit) }))
+    }
+
+    /// Closes idle connections to a generation that was replaced: its file takes up space until then.
+    pub fn close_stale(&self) {
+        for lane in self.idle.lock().expect("no panic holds this lock").iter() {
+            lane.submit(Reader::close_if_stale);
+        }
     }
 }
 
@@ -120,6 +130,8 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         let (idle, permit, lane) = (self.idle.clone(), self.permit.take(), self.lane.clone());
+        // Without effect if nothing runs.
+        self.interrupt.interrupt();
         // Behind whatever still runs there.
         self.lane.submit(move |reader| {
             reader.finish();
@@ -130,12 +142,13 @@ impl Drop for Reading {
 }
 
 impl Reader {
-    fn start(&mut self, statements: Vec<Statement>, mut options: QueryOptions) -> Result<(), SqlError> {
+    fn start(&mut self, statements: Vec<Statement>, mut options: QueryOptions) -> Result<InterruptHandle, SqlError> {
         options.foreign_keys = self.current.foreign_keys();
         let (generation, connection) = self.connect()?;
+        let interrupt = connection.interrupt_handle();
         self.cursor_generation = generation;
         self.cursor = Some(Cursor::new(connection, statements, options));
-        Ok(())
+        Ok(interrupt)
     }
 
     fn connect(&mut self) -> Result<(u64, Connection), SqlError> {
@@ -153,6 +166,11 @@ impl Reader {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn close_if_stale(&mut self) {
+        let current = self.current.generation();
+        self.connection.take_if(|(opened, _)| *opened != current);
     }
 
     fn advance(&mut self, sink: &mut dyn RowSink, enough: usize) -> Progress {

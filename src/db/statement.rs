@@ -97,11 +97,6 @@ impl Statement {
         unsafe { ffi::sqlite3_db_handle(self.raw()) }
     }
 
-    /// The statement's address, to tell it from others on its connection.
-    pub fn address(&self) -> usize {
-        self.raw() as usize
-    }
-
     /// Whether it makes no direct change to the database.
     pub fn is_readonly(&self) -> bool {
         // SAFETY: live.

@@ -21,6 +21,9 @@ pub const BODY_MAX: usize = 256 << 20;
 
 pub async fn handle(call: Call, body: Body) -> Response {
     let began = Instant::now();
+    if call.params.queue {
+        return call.fail(Endpoint::Queue, &Failure::Internal("queued writes are not supported yet".into()));
+    }
     let statements = match statements(&call, body).await {
         Ok(statements) => statements,
         Err(failure) => return call.fail(Endpoint::Execute, &failure),

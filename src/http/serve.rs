@@ -1,6 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 on them.
 
 use std::io;
+use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -11,13 +12,20 @@ use crate::world::{Listener, spawn};
 /// Bytes that the headers of a request may have.
 const HEADERS_MAX: usize = 1 << 20;
 
+/// How long to wait when no connection can be accepted: the process may be out of descriptors.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// Serves `router` on every connection of `listener`, for ever.
-pub async fn serve(mut listener: Box<dyn Listener>, router: Router) -> io::Error {
+pub async fn serve(mut listener: Box<dyn Listener>, router: Router) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) if is_of_connection(&error) => continue,
-            Err(error) => return error,
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
         };
         let service = TowerToHyperService::new(router.clone());
         spawn(async move {
@@ -31,7 +39,7 @@ pub async fn serve(mut listener: Box<dyn Listener>, router: Router) -> io::Error
     }
 }
 
-/// Errors of a connection that ended before it was accepted, or of the moment; the listener is fine.
+/// Errors of a connection that ended before it was accepted.
 fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted)

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::types::LogId;
 use crate::db::check;
 use crate::world::{Disk, File, Open};
 
@@ -24,8 +25,8 @@ pub struct SpoolFile {
 
 /// One open load.
 pub struct Load {
-    /// The index of its `LoadBegin`.
-    pub id: u64,
+    /// Its `LoadBegin`; the index is the load's id.
+    pub begun: LogId,
     size: u64,
     received: u64,
     crc32c: u32,
@@ -68,7 +69,7 @@ impl Drop for SpoolFile {
 
 impl Load {
     /// Opens a load; without a file from the client the chunks are staged at `path`.
-    pub fn begin(disk: &Arc<dyn Disk>, id: u64, size: u64, received: Option<Spool>, path: PathBuf) -> Self {
+    pub fn begin(disk: &Arc<dyn Disk>, begun: LogId, size: u64, received: Option<Spool>, path: PathBuf) -> Self {
         let (file, staging) = match received {
             Some(spool) => (spool.file, Staging::Received),
             None => {
@@ -79,7 +80,7 @@ impl Load {
                 (SpoolFile::new(disk.clone(), path), staging)
             }
         };
-        Self { id, size, received: 0, crc32c: 0, file, staging }
+        Self { begun, size, received: 0, crc32c: 0, file, staging }
     }
 
     /// Takes the next chunk; false if it isn't the next.

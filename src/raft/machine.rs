@@ -88,6 +88,9 @@ pub struct Machine {
     current: Arc<Current>,
     /// An entry that an operator passes (`-skip-entry`).
     skip_entry: u64,
+    /// Why this node stops. What the database holds is no state at any index then: nothing more may be applied, and
+    /// above all nothing made durable, by whatever is queued on the lane.
+    fault: Option<Fault>,
 }
 
 impl Machine {
@@ -98,7 +101,7 @@ impl Machine {
         database
             .writer()
             .set_foreign_keys(applied.foreign_keys)
-            .map_err(|fault| OpenError::Damaged { path: paths.main(database.generation()), why: fault.0 })?;
+            .map_err(|fault| OpenError::Fault { path: paths.main(database.generation()), fault })?;
         if let Some(id) = &applied.last_applied {
             database.writer().connection().look(|connection| world.chaos.applied(id.index, connection));
         }
@@ -114,6 +117,7 @@ impl Machine {
             spools: Vec::new(),
             current,
             skip_entry,
+            fault: None,
         })
     }
 
@@ -137,9 +141,9 @@ impl Machine {
         self.database.leases()
     }
 
-    /// The id of the open load.
-    pub fn open_load(&self) -> Option<u64> {
-        self.load.as_ref().map(|load| load.id)
+    /// The begin of the open load; its index is the load's id.
+    pub fn open_load(&self) -> Option<LogId> {
+        self.load.as_ref().map(|load| load.begun)
     }
 
     /// Bytes of the WAL that the next checkpoint copies.
@@ -150,6 +154,10 @@ impl Machine {
 
     /// Applies one entry. `wants_rows`: somebody waits for the answer.
     pub fn apply(&mut self, entry: Entry, wants_rows: bool) -> Result<Response, Fault> {
+        self.unless_faulty(|machine| machine.apply_entry(entry, wants_rows))
+    }
+
+    fn apply_entry(&mut self, entry: Entry, wants_rows: bool) -> Result<Response, Fault> {
         let log_id = entry.log_id;
         let at = |fault: Fault| Fault(format!("applying entry {}: {}", log_id.index, fault.0));
         let response = match entry.payload {
@@ -173,41 +181,47 @@ impl Machine {
 
     /// Brings the main file to the applied state.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
-        if self.load.is_some() {
-            return Ok(Checkpoint::LoadOpen);
-        }
-        let outcome = self.database.checkpoint(&self.applied.encode())?;
-        let applied = self.applied.clone();
-        Ok(self.checkpointed(outcome, applied))
+        self.unless_faulty(|machine| {
+            if machine.load.is_some() {
+                return Ok(Checkpoint::LoadOpen);
+            }
+            let outcome = machine.database.checkpoint(&machine.applied.encode())?;
+            Ok(machine.checkpointed(outcome))
+        })
     }
 
-    /// The pausing part of a background checkpoint; see [`Database::begin_background`].
+    /// The first pause of a background checkpoint; see [`Database::begin_background`].
     pub fn begin_background(&mut self) -> Result<Option<Background>, Fault> {
-        if self.load.is_some() {
-            return Ok(None);
-        }
-        self.database.begin_background(&self.applied.encode())
+        self.unless_faulty(|machine| {
+            if machine.load.is_some() {
+                return Ok(None);
+            }
+            machine.database.begin_background(&machine.applied.encode())
+        })
     }
 
-    /// Ends a background checkpoint; see [`Database::end_background`].
-    pub fn end_background(&mut self, background: Background, copied: bool) -> Result<Checkpoint, Fault> {
-        // No checkpoint passes the begin of a load that came meanwhile.
-        let copied = copied && self.load.is_none();
-        let outcome = self.database.end_background(background, copied, &self.applied.encode())?;
-        let applied = self.applied.clone();
-        Ok(self.checkpointed(outcome, applied))
+    /// The second pause of a background checkpoint, which brings the main file to the state applied by now.
+    pub fn end_background(&mut self, background: Background) -> Result<Checkpoint, Fault> {
+        self.unless_faulty(|machine| {
+            if machine.load.is_some() {
+                machine.database.abandon_background(background);
+                return Ok(Checkpoint::LoadOpen);
+            }
+            let outcome = machine.database.end_background(background, &machine.applied.encode())?;
+            Ok(machine.checkpointed(outcome))
+        })
     }
 
     /// Leases the state at the returned index. Its checkpoint and the lease are one job (hazard H21).
     pub fn lease(&mut self) -> Result<Result<Leased, Checkpoint>, Fault> {
-        match self.checkpoint()? {
-            Checkpoint::Clean(index) => Ok(Ok(Leased { lease: self.database.lease()?, index })),
+        self.unless_faulty(|machine| match machine.checkpoint()? {
+            Checkpoint::Clean(index) => Ok(Ok(Leased { lease: machine.database.lease()?, index })),
             // Another lease reads this very state, as long as nothing was written since.
-            Checkpoint::Leased if self.wal_frames()? == 0 => {
-                Ok(Ok(Leased { lease: self.database.lease()?, index: self.last_index() }))
+            Checkpoint::Leased if machine.wal_frames()? == 0 => {
+                Ok(Ok(Leased { lease: machine.database.lease()?, index: machine.last_index() }))
             }
             other => Ok(Err(other)),
-        }
+        })
     }
 
     /// Takes note of a received file, whose load is about to begin.
@@ -222,7 +236,7 @@ impl Machine {
 
     /// Makes the open load ready to be committed: whatever can fail fails here. The error is a text.
     pub fn stage(&mut self, load_id: u64) -> Result<(), String> {
-        match self.load.as_mut().filter(|load| load.id == load_id) {
+        match self.load.as_mut().filter(|load| load.begun.index == load_id) {
             Some(load) => load.prepare(&*self.world.disk),
             None => Err(Refusal::NoSuchLoad.to_string()),
         }
@@ -232,12 +246,23 @@ impl Machine {
         self.applied.last_applied.as_ref().map(|id| id.index)
     }
 
-    fn checkpointed(&mut self, outcome: Outcome, applied: Applied) -> Checkpoint {
+    /// Runs `work` unless a fault has come before; the first one is kept.
+    fn unless_faulty<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let result = work(self);
+        if let Err(fault) = &result {
+            self.fault = Some(fault.clone());
+        }
+        result
+    }
+
+    fn checkpointed(&mut self, outcome: Outcome) -> Checkpoint {
         match outcome {
             Outcome::Clean => {
-                let index = applied.last_applied.as_ref().map(|id| id.index);
-                self.clean = applied;
-                Checkpoint::Clean(index)
+                self.clean = self.applied.clone();
+                Checkpoint::Clean(self.last_index())
             }
             Outcome::Busy => Checkpoint::Busy,
             Outcome::Leased => Checkpoint::Leased,
@@ -261,7 +286,7 @@ impl Machine {
             Some(Kind::LoadChunk(chunk)) => Ok(self.load_chunk(&chunk)),
             Some(Kind::LoadCommit(commit)) => self.load_commit(log_id, &commit),
             Some(Kind::LoadAbort(abort)) => {
-                if self.open_load() != Some(abort.load_id) {
+                if self.open_load().map(|begun| begun.index) != Some(abort.load_id) {
                     return Ok(Response::Refused(Refusal::NoSuchLoad));
                 }
                 tracing::info!(load = abort.load_id, reason = abort.reason, "load aborted");
@@ -317,12 +342,12 @@ impl Machine {
         let received = self.spools.iter().position(|spool| spool.id == begin.spool);
         let received = received.map(|n| self.spools.swap_remove(n));
         let path = self.paths.temporary().join(format!("load-{}", log_id.index));
-        self.load = Some(Load::begin(&self.world.disk, log_id.index, begin.size, received, path));
+        self.load = Some(Load::begin(&self.world.disk, log_id, begin.size, received, path));
         Response::Done
     }
 
     fn load_chunk(&mut self, chunk: &LoadChunk) -> Response {
-        let Some(load) = self.load.as_mut().filter(|load| load.id == chunk.load_id) else {
+        let Some(load) = self.load.as_mut().filter(|load| load.begun.index == chunk.load_id) else {
             return Response::Refused(Refusal::NoSuchLoad);
         };
         if load.append(chunk.offset, &chunk.data) { Response::Done } else { Response::Refused(Refusal::LoadDamaged) }
@@ -331,7 +356,7 @@ impl Machine {
     /// From here only the content could fail the load, and that is known; other trouble is a fault of this node,
     /// which keeps the old generation and tries again at the next start.
     fn load_commit(&mut self, log_id: LogId, commit: &LoadCommit) -> Result<Response, Fault> {
-        let Some(mut load) = self.load.take_if(|load| load.id == commit.load_id) else {
+        let Some(mut load) = self.load.take_if(|load| load.begun.index == commit.load_id) else {
             return Ok(Response::Refused(Refusal::NoSuchLoad));
         };
         if !load.is_complete(commit.size, commit.crc32c) {
@@ -346,6 +371,7 @@ impl Machine {
         self.clean = self.applied.clone();
         self.set_foreign_keys(on)?;
         self.current.set_generation(self.database.generation());
+        self.database.remove_replaced()?;
         Ok(Response::Done)
     }
 }

@@ -121,11 +121,11 @@ async fn attempt(store: &Store) -> Result<Checkpoint, Fault> {
     let began = Instant::now();
     if frames * PAGE_SIZE < BACKGROUND_FROM && !store.world.chaos.here("checkpoint in the background") {
         let outcome = store.machine.call(|machine| machine.checkpoint()).await?;
-        paused(store, began);
+        paused(store, began.elapsed());
         return Ok(outcome);
     }
     let begun = store.machine.call(|machine| machine.begin_background()).await?;
-    paused(store, began);
+    let first = began.elapsed();
     let Some(background) = begun else {
         // Nothing to copy, or something in the way: the direct form tells.
         return store.machine.call(|machine| machine.checkpoint()).await;
@@ -137,13 +137,16 @@ async fn attempt(store: &Store) -> Result<Checkpoint, Fault> {
             (background, copied)
         })
         .await;
-    let copied = copied?;
-    store.machine.call(move |machine| machine.end_background(background, copied)).await
+    copied?;
+    let began = Instant::now();
+    let outcome = store.machine.call(move |machine| machine.end_background(background)).await?;
+    paused(store, first.max(began.elapsed()));
+    Ok(outcome)
 }
 
-fn paused(store: &Store, began: Instant) {
+fn paused(store: &Store, pause: Duration) {
     store.counters.done.fetch_add(1, Ordering::Relaxed);
-    store.counters.last_pause_us.store(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+    store.counters.last_pause_us.store(pause.as_micros() as u64, Ordering::Relaxed);
 }
 
 async fn purge_log(store: &Store, index: u64, purge: Purge) {

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use prost::Message;
 use regex_lite::Regex;
 
 use super::{Error, Store};
@@ -11,6 +12,9 @@ use crate::db::budget::{STATEMENT_STEPS, STEPS_PER_MS};
 use crate::db::execute::Executed;
 use crate::raft::machine::Response;
 
+/// Bytes of a request from which on the free space is looked at for it alone.
+const LARGE: usize = 1 << 20;
+
 impl Store {
     /// Runs a request's statements on every node; returns what they gave and the index of their entry.
     ///
@@ -18,8 +22,12 @@ impl Store {
     pub async fn execute(&self, request: Execute, db_timeout: Option<Duration>) -> Result<(Executed, u64), Error> {
         check_pragmas(&request.statements)?;
         let request_steps = db_timeout.map_or(0, |timeout| (timeout.as_millis() as u64).max(1) * STEPS_PER_MS);
-        let max_page_count = self.free_space.max_page_count()?;
-        let limits = Limits { request_steps, statement_steps: STATEMENT_STEPS, max_page_count };
+        let max_bytes = self.free_space.max_bytes()?;
+        let size: usize = request.statements.iter().map(|statement| statement.encoded_len()).sum();
+        if size > LARGE {
+            self.free_space.admit(size as u64).map_err(|_| Error::DiskLow)?;
+        }
+        let limits = Limits { request_steps, statement_steps: STATEMENT_STEPS, max_bytes };
         let proposed = self.propose(Kind::Execute(request), limits).await?;
         match proposed.response {
             Response::Executed(executed) => Ok((executed, proposed.index)),

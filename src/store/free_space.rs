@@ -6,24 +6,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Error;
-use crate::data_dir::FREE_MIN;
 use crate::db::database::Paths;
 use crate::world::World;
+use crate::world::disk::FREE_MIN;
 
 /// How long a look at the disk is good for.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// The limit moves in steps of this many pages, so that it rarely changes.
-const STEP: u64 = 1024;
-
-/// The smallest page that SQLite makes by itself; larger pages make the limit generous, never too small.
-const PAGE_SIZE: u64 = 4096;
+/// The limit moves in steps of this many bytes, so that it rarely changes.
+const STEP: u64 = 4 << 20;
 
 /// The disk's free space, looked up now and then.
 pub struct FreeSpace {
     world: World,
     paths: Paths,
-    seen: Mutex<Option<(Instant, Option<u32>)>>,
+    seen: Mutex<Option<(Instant, Option<u64>)>>,
 }
 
 impl FreeSpace {
@@ -35,6 +32,14 @@ impl FreeSpace {
     /// Bytes free now.
     pub fn bytes(&self) -> std::io::Result<u64> {
         self.world.disk.free_space(&self.paths.directory())
+    }
+
+    /// Fails if `more` bytes can't be written now without coming close to a full disk.
+    pub fn admit(&self, more: u64) -> Result<(), Error> {
+        // A disk that can't tell is asked by writing.
+        let free = self.bytes().unwrap_or(u64::MAX);
+        let need = more.saturating_add(FREE_MIN);
+        if free < need { Err(Error::DiskSpace { need, free }) } else { Ok(()) }
     }
 
     /// Bytes of the database's files.
@@ -49,30 +54,30 @@ impl FreeSpace {
         Ok(used)
     }
 
-    /// Pages that the database may have: what is there, and half of what is free, since a page is written to the WAL
+    /// Bytes that the database may have: what is there, and half of what is free, since a page is written to the WAL
     /// before it gets to the main file. 0 (no limit) if the disk can't tell.
     ///
     /// Errors: [`Error::DiskLow`]: no write is accepted any more.
-    pub fn max_page_count(&self) -> Result<u32, Error> {
+    pub fn max_bytes(&self) -> Result<u64, Error> {
         let mut seen = self.seen.lock().expect("no panic holds this lock");
-        let pages = match *seen {
-            Some((at, pages)) if at.elapsed() < MAX_AGE => pages,
+        let bytes = match *seen {
+            Some((at, bytes)) if at.elapsed() < MAX_AGE => bytes,
             _ => {
-                let pages = self.measure().unwrap_or(Some(0));
-                *seen = Some((Instant::now(), pages));
-                pages
+                let bytes = self.measure().unwrap_or(Some(0));
+                *seen = Some((Instant::now(), bytes));
+                bytes
             }
         };
-        pages.ok_or(Error::DiskLow)
+        bytes.ok_or(Error::DiskLow)
     }
 
     /// `None`: too little is free.
-    fn measure(&self) -> std::io::Result<Option<u32>> {
+    fn measure(&self) -> std::io::Result<Option<u64>> {
         let free = self.bytes()?;
         if free < FREE_MIN {
             return Ok(None);
         }
-        let pages = (self.used()? + free / 2) / PAGE_SIZE / STEP * STEP;
-        Ok(Some(pages.clamp(STEP, u32::MAX as u64 - 1) as u32))
+        let bytes = (self.used()? + free / 2) / STEP * STEP;
+        Ok(Some(bytes.max(STEP)))
     }
 }

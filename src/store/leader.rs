@@ -35,7 +35,7 @@ pub async fn watch(store: Store) {
             (metrics.state == ServerState::Leader, metrics.vote.leader_id.term)
         };
         if is_leader && term != Some(current) {
-            match take_office(&store).await {
+            match take_office(&store, current).await {
                 Ok(()) => term = Some(current),
                 Err(error) => tracing::debug!(%error, "lost office at once"),
             }
@@ -46,10 +46,12 @@ pub async fn watch(store: Store) {
     }
 }
 
-async fn take_office(store: &Store) -> Result<(), Error> {
+async fn take_office(store: &Store, term: u64) -> Result<(), Error> {
     // Settings are compared with the state that this term begins with.
     store.read_index(std::time::Duration::from_secs(10)).await?;
     let (applied, open_load) = store.machine.call(|machine| (machine.applied().clone(), machine.open_load())).await;
+    // One of this term is being sent: its leader is this node.
+    let open_load = open_load.filter(|begun| begun.leader_id.term < term).map(|begun| begun.index);
     tracing::info!("this node (ID={}) is now Leader", store.options.node_id);
     let mut settings = Settings::default();
     if applied.cluster_id.is_empty() {

@@ -21,6 +21,9 @@ use crate::world::{File, Lane, Open};
 /// Bytes of a chunk in the log.
 const CHUNK: usize = 512 << 10;
 
+/// Bytes received between two looks at the free space.
+const LOOK: u64 = 1 << 20;
+
 /// Chunks proposed at once.
 const WINDOW: usize = 4;
 
@@ -77,10 +80,9 @@ impl Store {
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
     {
-        let free = self.free_space.bytes().unwrap_or(u64::MAX);
-        if let Some(need) = announced.filter(|need| *need > free) {
-            return Err(Error::DiskSpace { need, free });
-        }
+        // The file is written here and, in chunks, to the log.
+        self.free_space.admit(announced.unwrap_or(0).saturating_mul(2))?;
+        let mut looked_at = 0;
         let disk = self.world.disk.clone();
         let lane = Lane::start(&*self.world.lanes, "receive", None::<Receiver>);
         let opened = lane
@@ -98,6 +100,10 @@ impl Store {
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(|_| Error::ClientGone)?;
             length += bytes.len() as u64;
+            if length - looked_at >= LOOK {
+                self.free_space.admit(length)?;
+                looked_at = length;
+            }
             if head.len() < check::MAGIC.len() {
                 head.extend_from_slice(&bytes[..bytes.len().min(check::MAGIC.len())]);
             }
@@ -157,6 +163,7 @@ impl Store {
             Err(Error::LeaderNotFound) => return Err(Error::LeaderNotFound),
             Err(error) => return Err(Error::LoadUnknown(error.to_string())),
         }
+        self.readers.close_stale();
         // So that the chunks can go.
         checkpoint::run(self, checkpoint::Purge::All).await;
         Ok(())

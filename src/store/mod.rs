@@ -102,6 +102,11 @@ impl Store {
         let opened = opener
             .call(move |_| {
                 let log = Log::open(&world_, &directory, Default::default(), move |why| report(why))?;
+                // Without db.state the database would be taken for new, and whatever is there removed.
+                let is_purged = log.stats().first.is_some_and(|first| first > 0);
+                if is_purged && !world_.disk.exists(&paths_.state()).unwrap_or(true) {
+                    return Err(Error::Incomplete { what: format!("{}: it is missing", paths_.state().display()) });
+                }
                 let machine = Machine::open(&world_, &paths_, skip)?;
                 check_belong_together(&log, &machine, &directory)?;
                 Ok::<_, Error>((log, machine))

@@ -8,6 +8,10 @@ use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// With less free than this, nothing is written that can be refused: two segments of the log, and as much again for what
+/// is on its way.
+pub const FREE_MIN: u64 = 32 << 20;
+
 /// How [`Disk::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {

@@ -3,6 +3,7 @@
 
 mod check;
 mod fix;
+mod mutants;
 mod sim;
 mod step;
 
@@ -15,10 +16,15 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
 const VERBS: &[Verb] = &[
     ("check", "format, lints, tests, a short simulation sweep; writes nothing", check::run),
     ("fix", "writes formatting and what clippy can mend", fix::run),
-    ("sim", "--seed N | --seeds A..B | --minutes M, [--twice]: one seed a process, one process a core", |arguments| {
-        anyhow::ensure!(sim::run(arguments)?, "a seed failed");
-        Ok(())
-    }),
+    (
+        "sim",
+        "--seed N | --seeds A..B | --minutes M, [--twice]; --every-operation N: one seed a process, one process a core",
+        |arguments| {
+            anyhow::ensure!(sim::run(arguments)?, "a seed failed");
+            Ok(())
+        },
+    ),
+    ("mutants", "[--no-seeds] [NAME...]: known bugs that the tests and the simulation must catch; slow", mutants::run),
 ];
 
 fn main() -> ExitCode {

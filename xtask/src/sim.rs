@@ -1,5 +1,8 @@
 //! Runs seeds of the simulation in child processes, and reports.
 //!
+//! With `--every-operation` a short run of one seed is repeated with its 1st, 2nd, … change on the disk failing, in
+//! each of three ways, until there is no such operation.
+//!
 //! Two simulations never share a process: SQLite's list of VFSs and tokio's task numbers are the process's. With
 //! `--twice` each seed runs in two processes that must write the same trace, byte for byte; if they don't, both traces
 //! are written to `target/sim/` and the first different line is shown.
@@ -22,16 +25,44 @@ const TRACE_LINES_MIN: u64 = 10_000;
 const LONGEST: Duration = Duration::from_secs(300);
 
 struct Options {
+    what: What,
     seeds: Range<u64>,
     /// Stops after so long, whatever the seeds.
     time: Option<Duration>,
     is_twice: bool,
 }
 
+/// What is counted up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Seeds,
+    /// The operation that fails, of this seed.
+    Operations(u64),
+}
+
+/// How the operation fails: names that the simulation knows.
+const ERRORS: [&str; 3] = ["power", "io", "space"];
+
 /// Runs what the arguments ask for; false if a seed failed.
 pub fn run(arguments: &[String]) -> anyhow::Result<bool> {
-    let options = parse(arguments)?;
+    let mut options = parse(arguments)?;
     let binary = build()?;
+    if let What::Operations(seed) = options.what {
+        // A run whose operation is far behind its end tells how many there are.
+        let far = ["--fail-at", "1000000"].map(String::from);
+        let ran = run_once(&binary, seed, &far, None)?;
+        let changes = ran.changes.context("the simulation tells how often it changed the disk")?;
+        println!("{changes} operations, {} runs", changes * ERRORS.len() as u64);
+        options.seeds = 0..changes * ERRORS.len() as u64;
+    }
+    let arguments_of = |number: u64| match options.what {
+        What::Seeds => (number, Vec::new()),
+        What::Operations(seed) => {
+            let nth = (number / ERRORS.len() as u64).to_string();
+            let error = ERRORS[number as usize % ERRORS.len()].to_string();
+            (seed, vec!["--fail-at".to_string(), nth, "--error".to_string(), error])
+        }
+    };
     let started = Instant::now();
     let next = AtomicU64::new(options.seeds.start);
     let passed = AtomicU64::new(0);
@@ -41,21 +72,27 @@ pub fn run(arguments: &[String]) -> anyhow::Result<bool> {
         for _ in 0..cores {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let number = next.fetch_add(1, Ordering::Relaxed);
                     let is_over = options.time.is_some_and(|time| started.elapsed() > time);
-                    if seed >= options.seeds.end || is_over {
+                    if number >= options.seeds.end || is_over {
                         return;
                     }
-                    let result =
-                        if options.is_twice { run_twice(&binary, seed) } else { run_once(&binary, seed, None) };
+                    let (seed, extra) = arguments_of(number);
+                    let result = match options.is_twice {
+                        true => run_twice(&binary, seed),
+                        false => run_once(&binary, seed, &extra, None),
+                    };
                     match result {
                         Ok(ran) => {
-                            println!("{}", ran.verdict);
+                            if options.what == What::Seeds {
+                                println!("{}", ran.verdict);
+                            }
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
                         Err(why) => {
                             println!("{why:#}");
-                            failed.lock().expect("no thread panics").push(seed);
+                            let replay = format!("--seed {seed} {}", extra.join(" "));
+                            failed.lock().expect("no thread panics").push(replay);
                         }
                     }
                 }
@@ -65,15 +102,15 @@ pub fn run(arguments: &[String]) -> anyhow::Result<bool> {
     let mut failed = failed.into_inner().expect("no thread panics");
     failed.sort_unstable();
     let seconds = started.elapsed().as_secs_f64();
-    println!("{} seeds passed, {} failed, {seconds:.0} s", passed.load(Ordering::Relaxed), failed.len());
-    for seed in &failed {
-        println!("replay: cargo xtask sim --seed {seed}    trace: {} --seed {seed} --trace FILE", binary.display());
+    println!("{} runs passed, {} failed, {seconds:.0} s", passed.load(Ordering::Relaxed), failed.len());
+    for replay in &failed {
+        println!("replay: {} {replay} --trace FILE", binary.display());
     }
     Ok(failed.is_empty())
 }
 
 fn parse(arguments: &[String]) -> anyhow::Result<Options> {
-    let mut options = Options { seeds: 0..u64::MAX, time: None, is_twice: false };
+    let mut options = Options { what: What::Seeds, seeds: 0..u64::MAX, time: None, is_twice: false };
     let mut is_bounded = false;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -87,6 +124,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<Options> {
                 let seed = value.parse()?;
                 options.seeds = seed..seed + 1;
             }
+            "--every-operation" => options.what = What::Operations(value.parse()?),
             "--seeds" => {
                 let (start, end) = value.split_once("..").context("--seeds A..B")?;
                 options.seeds = start.parse()?..end.parse()?;
@@ -103,7 +141,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<Options> {
         }
         is_bounded = true;
     }
-    ensure!(is_bounded, "one of --seed N, --seeds A..B, --minutes M is needed");
+    ensure!(is_bounded, "one of --seed N, --seeds A..B, --minutes M, --every-operation N is needed");
     Ok(options)
 }
 
@@ -121,12 +159,14 @@ struct Ran {
     /// The line with the hash of the trace.
     digest: String,
     verdict: String,
+    /// Changes of the disk.
+    changes: Option<u64>,
 }
 
-fn run_once(binary: &Path, seed: u64, trace: Option<&Path>) -> anyhow::Result<Ran> {
+fn run_once(binary: &Path, seed: u64, extra: &[String], trace: Option<&Path>) -> anyhow::Result<Ran> {
     let mut command = Command::new(binary);
     command.env("RUST_BACKTRACE", "0");
-    command.arg("--seed").arg(seed.to_string()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg("--seed").arg(seed.to_string()).args(extra).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(trace) = trace {
         command.arg("--trace").arg(trace);
     }
@@ -153,8 +193,9 @@ fn run_once(binary: &Path, seed: u64, trace: Option<&Path>) -> anyhow::Result<Ra
         let verdict = if verdict.contains("FAILED") { verdict } else { format!("seed {seed} FAILED: {status}") };
         bail!("{}", format!("{verdict}\n  {errors}").trim_end());
     }
-    let digest = lines.iter().rev().find(|line| line.starts_with("trace ")).cloned().unwrap_or_default();
-    Ok(Ran { digest, verdict })
+    let find = |start: &str| lines.iter().rev().find_map(|line| line.strip_prefix(start)).map(str::to_string);
+    let changes = find("changes ").and_then(|changes| changes.parse().ok());
+    Ok(Ran { digest: find("trace ").unwrap_or_default(), verdict, changes })
 }
 
 /// The last lines of a child's output, once it has ended.
@@ -172,7 +213,7 @@ fn last_lines(output: impl std::io::Read + Send + 'static) -> thread::JoinHandle
 }
 
 fn run_twice(binary: &Path, seed: u64) -> anyhow::Result<Ran> {
-    let (first, second) = (run_once(binary, seed, None)?, run_once(binary, seed, None)?);
+    let (first, second) = (run_once(binary, seed, &[], None)?, run_once(binary, seed, &[], None)?);
     if first.digest != second.digest {
         bail!(
             "seed {seed} FAILED: two runs differ: {}, {}\n{}",
@@ -181,9 +222,9 @@ fn run_twice(binary: &Path, seed: u64) -> anyhow::Result<Ran> {
             difference(binary, seed)?
         );
     }
-    let lines: u64 = first.digest.split(' ').nth(2).and_then(|lines| lines.parse().ok()).unwrap_or_default();
+    let lines: u64 = first.digest.split(' ').nth(1).and_then(|lines| lines.parse().ok()).unwrap_or_default();
     ensure!(lines >= TRACE_LINES_MIN, "seed {seed} FAILED: only {lines} lines of trace were compared");
-    Ok(Ran { verdict: format!("{} twice: {}", first.verdict, first.digest), ..first })
+    Ok(Ran { verdict: format!("{} twice: trace {}", first.verdict, first.digest), ..first })
 }
 
 /// Writes both traces, and shows the first line in which they differ.
@@ -192,7 +233,7 @@ fn difference(binary: &Path, seed: u64) -> anyhow::Result<String> {
     std::fs::create_dir_all(&directory)?;
     let paths = ["a", "b"].map(|name| directory.join(format!("seed-{seed}-{name}.trace")));
     for path in &paths {
-        run_once(binary, seed, Some(path))?;
+        run_once(binary, seed, &[], Some(path))?;
     }
     let [a, b] = [BufReader::new(File::open(&paths[0])?), BufReader::new(File::open(&paths[1])?)];
     for (number, (a, b)) in a.lines().zip(b.lines()).enumerate() {

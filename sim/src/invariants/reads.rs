@@ -33,6 +33,14 @@ pub fn check(
     Ok(seen)
 }
 
+/// All rows of one answer show the state `first`, also when the database was replaced while they were read.
+pub fn check_rows(rows: impl Iterator<Item = Option<Mark>>, first: Mark) -> Result<(), String> {
+    match rows.enumerate().find(|(_, mark)| *mark != Some(first)) {
+        None => Ok(()),
+        Some((row, mark)) => Err(format!("reads: row {row} of an answer shows {mark:?}, the first {first:?}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::history::{History, Mark};
@@ -50,6 +58,14 @@ mod tests {
         assert_eq!((history.violation(), floor), (None, 8));
         history.read("strong", floor, mark(&[first]));
         assert!(history.violation().unwrap().contains("shows index 7, after index 8"));
+    }
+
+    #[test]
+    fn an_answer_of_two_states_is_found() {
+        let (old, new) = (mark(&[1]), mark(&[1, 2]));
+        assert!(super::check_rows([Some(old), Some(old)].into_iter(), old).is_ok());
+        assert!(super::check_rows([Some(old), Some(new)].into_iter(), old).is_err());
+        assert!(super::check_rows([Some(old), None].into_iter(), old).is_err());
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //!
 //! Fault model: latency from the seed for each segment; partitions and holds between machines, which lose or keep back
 //! segments (there is no retransmission: a connection that lost one stays silent for ever); a machine that crashes
-//! drops its connections. Not modelled: bandwidth.
+//! drops its connections. A connection takes a window of bytes that its reader has not read yet, so that a slow reader
+//! holds up its writer (turmoil's own has none). Not modelled: bandwidth.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
 
 use rqlite::world::net::{BoxFuture, Listener, Net, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,10 +18,29 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use crate::trace::{self, Trace};
 
+/// Bytes under way on a connection, in each direction.
+const WINDOW: usize = 16 << 10;
+
+/// What all machines share.
+#[derive(Clone, Default)]
+pub struct Cables(Arc<Mutex<BTreeMap<Direction, Window>>>);
+
+/// Of a connection: from, to.
+type Direction = (SocketAddr, SocketAddr);
+
+#[derive(Default)]
+struct Window {
+    under_way: usize,
+    /// Nobody reads any more: what is written is lost, and the writer learns it from the network.
+    is_closed: bool,
+    writer: Option<Waker>,
+}
+
 /// The network as one machine sees it.
 #[derive(Clone)]
 pub struct SimNet {
     name: String,
+    cables: Cables,
     trace: Trace,
 }
 
@@ -31,20 +53,61 @@ struct Port {
 struct Traced {
     stream: TcpStream,
     net: SimNet,
-    /// The two ports name the connection.
-    ports: (u16, u16),
+    ours: SocketAddr,
+    theirs: SocketAddr,
 }
 
 impl SimNet {
     /// The network of the machine `name`.
-    pub fn new(name: &str, trace: Trace) -> Self {
-        Self { name: name.into(), trace }
+    pub fn new(name: &str, cables: &Cables, trace: Trace) -> Self {
+        Self { name: name.into(), cables: cables.clone(), trace }
     }
 
     fn stream(&self, what: &str, stream: TcpStream) -> io::Result<Box<dyn Stream>> {
-        let ports = (stream.local_addr()?.port(), stream.peer_addr()?.port());
-        self.trace.line(format_args!("{} net {what} {}-{}", self.name, ports.0, ports.1));
-        Ok(Box::new(Traced { stream, net: self.clone(), ports }))
+        let (ours, theirs) = (stream.local_addr()?, stream.peer_addr()?);
+        self.trace.line(format_args!("{} net {what} {}-{}", self.name, ours.port(), theirs.port()));
+        self.cables.open((ours, theirs));
+        Ok(Box::new(Traced { stream, net: self.clone(), ours, theirs }))
+    }
+}
+
+impl Cables {
+    fn with<R>(&self, direction: Direction, work: impl FnOnce(&mut Window) -> R) -> R {
+        work(self.0.lock().expect("no cable panics").entry(direction).or_default())
+    }
+
+    /// Ports are used again: a new connection owes nothing.
+    fn open(&self, direction: Direction) {
+        self.with(direction, |window| *window = Window::default());
+    }
+
+    /// How many of `length` bytes can be written; the task is woken when there is room.
+    fn room(&self, direction: Direction, length: usize, cx: &Context<'_>) -> Poll<usize> {
+        self.with(direction, |window| match WINDOW.saturating_sub(window.under_way) {
+            _ if window.is_closed => Poll::Ready(length),
+            0 => {
+                window.writer = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            room => Poll::Ready(length.min(room)),
+        })
+    }
+
+    /// So many bytes are under way, more or less than before.
+    fn moved(&self, direction: Direction, written: usize, read: usize) {
+        let writer = self.with(direction, |window| {
+            window.under_way = (window.under_way + written).saturating_sub(read);
+            if read > 0 { window.writer.take() } else { None }
+        });
+        writer.into_iter().for_each(Waker::wake);
+    }
+
+    fn close(&self, direction: Direction) {
+        let writer = self.with(direction, |window| {
+            window.is_closed = true;
+            window.writer.take()
+        });
+        writer.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -85,7 +148,7 @@ impl Listener for Port {
 
 impl Traced {
     fn line(&self, what: &str, bytes: &[u8]) {
-        let (ours, theirs) = self.ports;
+        let (ours, theirs) = (self.ours.port(), self.theirs.port());
         let hash = trace::fold(trace::HASH_START, bytes);
         self.net.trace.line(format_args!("{} net {what} {ours}-{theirs} {} {hash:016x}", self.net.name, bytes.len()));
     }
@@ -95,14 +158,19 @@ impl AsyncRead for Traced {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.line("read", &buffer.filled()[before..]);
+        let read = &buffer.filled()[before..];
+        self.line("read", read);
+        self.net.cables.moved((self.theirs, self.ours), 0, read.len());
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Traced {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        let direction = (self.ours, self.theirs);
+        let room = ready!(self.net.cables.room(direction, bytes.len(), cx));
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..room]))?;
+        self.net.cables.moved(direction, written, 0);
         self.line("write", &bytes[..written]);
         Poll::Ready(Ok(written))
     }
@@ -118,6 +186,8 @@ impl AsyncWrite for Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        self.net.trace.line(format_args!("{} net close {}-{}", self.net.name, self.ports.0, self.ports.1));
+        self.net.trace.line(format_args!("{} net close {}-{}", self.net.name, self.ours.port(), self.theirs.port()));
+        // Who still writes to us writes into nothing.
+        self.net.cables.close((self.theirs, self.ours));
     }
 }

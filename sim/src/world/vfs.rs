@@ -63,6 +63,8 @@ struct OpenFile {
 
 /// Registers the VFS over `disk` under the name that `disk.sqlite_vfs()` tells. Temporary files go to `temporary`.
 pub fn register(disk: &SimDisk, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, temporary: &Path) -> Registered {
+    // Once a process, before the first connection.
+    rqlite::db::engine::initialize(temporary);
     let machine = Box::new(Machine {
         disk: disk.clone(),
         clock,

@@ -1,6 +1,12 @@
 //! One test binary. A simulation runs only in child processes: two of them never share a process.
+// The tests themselves are outside the simulated world.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod checkpoint;
 mod determinism;
 mod disk;
+mod every_operation;
+mod load_swap;
+mod node_state;
 mod raft_log;
 mod vfs;

@@ -1,0 +1,149 @@
+//! The recorded exchanges of the reference, replayed against one node that is emptied before each.
+//!
+//! Shape: `fixtures/http/http-cases.jsonl`; its format is told in http-data.md §18. Cases of a cluster, of
+//! authentication and of a node without leader come with their features.
+
+use serde_json::{Value, json};
+use ureq::http::Response;
+
+use crate::node::Node;
+
+/// Where we answer otherwise on purpose, and how. All but one are marked `free` in the file: no client relies on them.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("pragma-disallowed-hidden-by-comment-passes-check", "the authorizer refuses what the pattern misses"),
+    ("returning-execute-newline-not-detected", "RETURNING is known from the prepared statement"),
+    // Not `free` in the file; noparse switches off a rewriting that we don't have.
+    ("returning-execute-noparse", "RETURNING is known from the prepared statement"),
+    ("exec-rewrite-multi-statement-drops-tail", "nothing is rewritten, so no tail is dropped"),
+    ("query-strong-rewritten-text-changes-column-name", "nothing is rewritten, so names are the client's"),
+    ("exec-rewrite-turns-current-timestamp-into-text", "CURRENT_TIMESTAMP is the entry's time"),
+    ("exec-returning-in-multi-statement-forces-query-only-last-runs", "every statement of a string runs"),
+    ("exec-returning-in-multi-statement-state", "every statement of a string runs"),
+    ("exec-attach-and-detach", "ATTACH and DETACH are refused"),
+    ("query-math-functions-build-option", "math functions are there"),
+    ("quirk-create-table-default-now-is-frozen", "a DEFAULT keeps its text"),
+    ("quirk-rewrite-drops-strict", "STRICT is kept"),
+    ("quirk-trigger-random-frozen", "a trigger keeps its text"),
+    ("quirk-update-returning-lost-when-rewritten", "RETURNING is kept"),
+    ("quirk-rewrite-panic-on-like-escape", "ESCAPE works"),
+    ("exec-explicit-begin-commit-two-requests", "a transaction ends with its request"),
+    ("db-timeout-query-transaction-top-level-error", "the statement that ran out of time says so"),
+];
+
+/// Whether a request needs what isn't built yet.
+fn is_for_later(request: &Value) -> bool {
+    let (path, query) = split(request);
+    let is_file = !request["body_fixture"].is_null();
+    match path {
+        "/" => true,
+        _ if path.starts_with("/db/sql") || path.starts_with("/db/request") => true,
+        "/db/execute" => query.split('&').any(|flag| flag == "queue"),
+        "/db/backup" => !query.is_empty(),
+        "/db/load" => !is_file,
+        _ => false,
+    }
+}
+
+#[test]
+fn answers_are_those_of_the_reference() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::new(directory.path(), &[]);
+    node.start();
+    let empty = sqlite_file("CREATE TABLE x(a); DROP TABLE x;");
+
+    let (mut same, mut problems) = (0, Vec::new());
+    let mut listed: Vec<_> = DIFFERENT.iter().map(|(name, _)| *name).collect();
+    for line in include_str!("../../fixtures/http/http-cases.jsonl").lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let (name, setup) = (case["name"].as_str().unwrap(), case["setup"].as_array().unwrap());
+        let (request, want) = (&case["request"], &case["response"]);
+        if case["topology"] != "single" || setup.iter().chain([request]).any(is_for_later) {
+            continue;
+        }
+
+        assert!(node.post("/db/load", &empty).is_success(), "the node can't be emptied before {name}");
+        for request in setup {
+            send(&node, request);
+        }
+        let got = send(&node, request);
+        let difference = compare(&node, &got, want, case["ignore"].as_array().unwrap());
+        match (difference, listed.iter().position(|listed| *listed == name)) {
+            (None, None) => same += 1,
+            (Some(difference), None) => problems.push(format!("{name}: {difference}")),
+            (Some(_), Some(at)) => drop(listed.swap_remove(at)),
+            (None, Some(_)) => {}
+        }
+    }
+    problems.extend(listed.iter().map(|name| format!("{name}: listed as different, but it isn't, or isn't run")));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(same >= 220, "only {same} exchanges were compared");
+}
+
+fn send(node: &Node, request: &Value) -> Response<Vec<u8>> {
+    let body = match request["body_fixture"].as_str() {
+        None => request["body"].as_str().unwrap_or("").as_bytes().to_vec(),
+        Some(fixture) => match fixture.split_once(':').unwrap() {
+            ("sqlite", sql) => sqlite_file(sql),
+            ("bigparam", rest) => {
+                let (length, sql) = rest.split_once(':').unwrap();
+                json!([[sql, "k".repeat(length.parse().unwrap())]]).to_string().into_bytes()
+            }
+            (other, _) => panic!("no fixture is called {other}"),
+        },
+    };
+    let headers = request["headers"].as_object().into_iter().flatten();
+    let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    node.request(request["method"].as_str().unwrap(), request["path"].as_str().unwrap(), &headers, body)
+}
+
+/// What is wrong with an answer, if anything.
+fn compare(node: &Node, got: &Response<Vec<u8>>, want: &Value, ignored: &[Value]) -> Option<String> {
+    if got.status().as_u16() != want["status"] {
+        return Some(format!("status {}: {}", got.status(), String::from_utf8_lossy(got.body())));
+    }
+    for (name, value) in want["headers"].as_object().into_iter().flatten() {
+        let header = got.headers().get(name).map(|value| node.hide_addresses(value.to_str().unwrap()));
+        if header.as_deref() != value.as_str() {
+            return Some(format!("header {name}: {header:?}, not {value}"));
+        }
+    }
+
+    if let Some(prefix) = want["body_prefix_hex"].as_str() {
+        let start: String = got.body().iter().take(prefix.len() / 2).map(|byte| format!("{byte:02x}")).collect();
+        return (start != prefix).then(|| format!("body begins with {start}, not {prefix}"));
+    }
+    let body = node.hide_addresses(&String::from_utf8_lossy(got.body()));
+    let want = want.get("body")?;
+    let (body, want) = match ignored {
+        [] => (body, want.as_str().unwrap_or("").to_string()),
+        _ => {
+            (masked(serde_json::from_str(&body).unwrap_or(Value::String(body)), ignored), masked(want.clone(), ignored))
+        }
+    };
+    (body != want).then(|| format!("{body}\n  not {want}"))
+}
+
+/// A document without what varies: `$.results[0].time`. As text, so that the order of keys counts.
+fn masked(mut document: Value, paths: &[Value]) -> String {
+    for path in paths {
+        let pointer = path.as_str().unwrap().trim_start_matches('$').replace(['.', '['], "/").replace(']', "");
+        match document.pointer_mut(&pointer) {
+            Some(value) => *value = Value::String("<ignored>".to_string()),
+            None => return format!("{path} is missing: {document}"),
+        }
+    }
+    document.to_string()
+}
+
+/// The bytes of a database in which this was run.
+fn sqlite_file(sql: &str) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file.sqlite");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+fn split(request: &Value) -> (&str, &str) {
+    let url = request["path"].as_str().unwrap();
+    url.split_once('?').unwrap_or((url, ""))
+}
