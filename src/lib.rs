@@ -18,5 +18,7 @@ pub mod command;
 
 pub mod world;
 
+pub mod shell;
+
 pub mod go;
 pub mod version;

@@ -1,18 +1,9 @@
-//! The shell. It comes later; for now it knows its version.
+//! The shell. See `rqlite::shell`.
+#![allow(clippy::disallowed_methods)]
 
 use std::process::ExitCode;
 
-use rqlite::version;
-
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("-v" | "-version" | "--version") => {
-            println!("Version {}, commit {}, built on unknown", version::RQLITE_VERSION, version::COMMIT);
-            ExitCode::SUCCESS
-        }
-        _ => {
-            eprintln!("rqlite: the shell isn't there yet; use the HTTP API, for example with curl");
-            ExitCode::FAILURE
-        }
-    }
+    let arguments: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    rqlite::shell::main(&arguments)
 }
