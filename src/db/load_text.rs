@@ -8,6 +8,8 @@
 
 use std::io;
 
+use tokio::time::Instant;
+
 use super::authorizer::seen;
 use super::database::Fault;
 use super::execute::{Executed, Failure, Writer, classify, node_fault};
@@ -36,6 +38,7 @@ struct Script<'a> {
 impl Writer {
     /// Applies the first `size` bytes of `text`. Its answer is the last statement's, or the error that undid all.
     pub fn load_text(&mut self, text: &dyn File, size: u64, limits: &Limits) -> Result<Executed, Fault> {
+        let began = Instant::now();
         self.begin(limits)?;
         let foreign_keys = self.connection.foreign_keys().map_err(|error| node_fault(&error))?;
         self.connection.authorizer.set_loading(true);
@@ -46,7 +49,12 @@ impl Writer {
         let mut executed = Executed::default();
         match ran {
             Ok(()) => {
-                executed.results.extend(last);
+                executed.results.extend(last.map(|mut last| {
+                    if let StatementResult::Write { elapsed, .. } = &mut last {
+                        *elapsed = began.elapsed();
+                    }
+                    last
+                }));
                 executed.changed = true;
             }
             Err(Failure::Fault(fault)) => return Err(fault),

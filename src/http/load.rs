@@ -22,7 +22,7 @@ pub async fn handle(call: Call, body: Body) -> Response {
     let executed = match loaded {
         Ok(executed) => executed.unwrap_or_default(),
         // Only text can hold a pragma.
-        Err(failure @ Failure::DisallowedPragma) => return call.fail(Endpoint::LoadText, &failure),
+        Err(failure @ Failure::DisallowedPragma) => return as_text(call.fail(Endpoint::LoadText, &failure)),
         Err(failure) => return call.fail(Endpoint::LoadFile, &failure),
     };
     let mut render = Render::new(call.options());
@@ -30,9 +30,13 @@ pub async fn handle(call: Call, body: Body) -> Response {
         render.result(result);
     }
     let trailer = Trailer { error: executed.error.as_deref(), elapsed: began.elapsed(), ..Trailer::default() };
-    let mut response = response::finished(render.finish(trailer));
-    // Quirk: the reference leaves the type to be guessed from the body.
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(response::TEXT));
+    let mut response = as_text(response::finished(render.finish(trailer)));
     served_by(&call, &mut response);
+    response
+}
+
+/// Quirk: the reference leaves the type of its JSON to be guessed from the body.
+fn as_text(mut response: Response) -> Response {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(response::TEXT));
     response
 }
