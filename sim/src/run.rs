@@ -172,7 +172,9 @@ fn too_little(nemesis: &Nemesis, shared: &Shared, now: Duration) -> Option<Strin
         () if acknowledged < ACKNOWLEDGED_MIN => {
             Some(format!("too little: {acknowledged} writes acknowledged, {ACKNOWLEDGED_MIN} are needed"))
         }
-        () if nemesis.felt < FAULTS_MIN => Some(format!("too little: {} faults, {FAULTS_MIN} are needed", nemesis.felt)),
+        () if nemesis.felt < FAULTS_MIN => {
+            Some(format!("too little: {} faults, {FAULTS_MIN} are needed", nemesis.felt))
+        }
         () => None,
     }
 }
