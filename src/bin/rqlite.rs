@@ -1,4 +1,4 @@
-//! The shell. It comes later; for now it knows its version.
+//! The shell is not there yet: this knows its version, and says so otherwise.
 
 use std::process::ExitCode;
 
