@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use openraft::EntryPayload;
-use rqlite::command::{self, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, Parameter, Statement};
+use rqlite::command::{self, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Parameter, Statement};
 use rqlite::db::authorizer::Role;
 use rqlite::db::connection::Connection;
 use rqlite::db::database::{Fault, Paths};
@@ -130,7 +130,7 @@ impl Node {
         let load_id = self.log.len() as u64 + 1;
         let data = bytes.into();
         for kind in [
-            Kind::LoadBegin(LoadBegin { size, spool: 0 }),
+            Kind::LoadBegin(LoadBegin { size, spool: 0, content: LoadContent::Database.into() }),
             Kind::LoadChunk(LoadChunk { load_id, offset: 0, data }),
             Kind::LoadCommit(LoadCommit { load_id, size, crc32c }),
         ] {

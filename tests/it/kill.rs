@@ -62,14 +62,14 @@ fn write_until_killed(node: &Node, rows: &Rows) {
     }
 }
 
-/// Waits until the clients have got so many answers, and for a while that differs from kill to kill.
+/// Waits until the clients have got so many answers, and some more, which differ from kill to kill.
 fn wait_for(rows: &Rows, acknowledged: usize, kill: u64) {
     let started = Instant::now();
+    let acknowledged = acknowledged + (kill * 7 % 50) as usize;
     while rows.acknowledged.lock().unwrap().len() < acknowledged {
         assert!(started.elapsed() < Duration::from_secs(60), "writes aren't acknowledged");
         thread::sleep(Duration::from_millis(1));
     }
-    thread::sleep(Duration::from_millis(kill * 7 % 50));
 }
 
 #[track_caller]

@@ -220,7 +220,7 @@ fn a_wal_is_not_trusted_when_the_state_is_clean() {
 
 /// `CRASH_SEEDS=100..200 cargo test -p sim --test it -- --ignored more_seeds --nocapture`
 #[test]
-#[ignore = "minutes: for a change of the protocol"]
+#[ignore = "takes minutes: run it by hand after a change of the protocol"]
 fn more_seeds() {
     let seeds = std::env::var("CRASH_SEEDS").unwrap_or_else(|_| "100..600".into());
     let (start, end) = seeds.split_once("..").expect("CRASH_SEEDS=A..B");

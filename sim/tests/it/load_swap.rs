@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rqlite::command::{Kind, LoadAbort, LoadBegin, LoadChunk, LoadCommit};
+use rqlite::command::{Kind, LoadAbort, LoadBegin, LoadChunk, LoadCommit, LoadContent};
 use rqlite::db::database::Fault;
 use rqlite::db::lease::Lease;
 use rqlite::raft::load::{Spool, SpoolFile};
@@ -119,7 +119,7 @@ impl Story {
     }
 
     fn begin(&mut self, file: &[u8], spool: u64) -> u64 {
-        self.push(0, Kind::LoadBegin(LoadBegin { size: file.len() as u64, spool }))
+        self.push(0, Kind::LoadBegin(LoadBegin { size: file.len() as u64, spool, content: LoadContent::Database.into() }))
     }
 
     fn chunks(&mut self, load_id: u64, bytes: &[u8], from: u64) {
