@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use openraft::EntryPayload;
-use rqlite::command::{self, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Parameter, Statement};
+use rqlite::command::{
+    self, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Parameter, Statement,
+};
 use rqlite::db::authorizer::Role;
 use rqlite::db::connection::Connection;
 use rqlite::db::database::{Fault, Paths};

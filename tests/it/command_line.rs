@@ -16,7 +16,6 @@ fn what_is_printed_and_the_exit_code() {
     check(RQLITED, "-fk", 1, "fatal: data directory path is required\n");
     check(RQLITED, "a b", 1, "arguments after data directory (a) are not accepted ([b])\n");
     check(RQLITED, "-auth x d", 1, "fatal: not supported yet: -auth\n");
-    check(RQLITE, "-H localhost", 1, "rqlite: the shell isn't there yet");
 
     let version = Command::new(RQLITE).arg("-v").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&version.stdout), "Version 10, commit unknown, built on unknown\n");

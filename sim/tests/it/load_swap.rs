@@ -10,7 +10,8 @@ use std::sync::Arc;
 use rqlite::command::{Kind, LoadAbort, LoadBegin, LoadChunk, LoadCommit, LoadContent};
 use rqlite::db::database::Fault;
 use rqlite::db::lease::Lease;
-use rqlite::raft::load::{Spool, SpoolFile};
+use rqlite::db::temporary::TemporaryFile;
+use rqlite::raft::load::Spool;
 use rqlite::raft::machine::Checkpoint;
 use rqlite::raft::types::Entry;
 use rqlite::world::Open;
@@ -119,7 +120,10 @@ impl Story {
     }
 
     fn begin(&mut self, file: &[u8], spool: u64) -> u64 {
-        self.push(0, Kind::LoadBegin(LoadBegin { size: file.len() as u64, spool, content: LoadContent::Database.into() }))
+        self.push(
+            0,
+            Kind::LoadBegin(LoadBegin { size: file.len() as u64, spool, content: LoadContent::Database.into() }),
+        )
     }
 
     fn chunks(&mut self, load_id: u64, bytes: &[u8], from: u64) {
@@ -216,7 +220,7 @@ fn rest(lease: &Arc<Lease>, mut bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
 /// As `store` does it: what can't be written is not begun, and then the chunks are staged.
 fn receive(node: &mut Node, bytes: &[u8]) {
     let path = node.paths.temporary().join("spool");
-    let file = SpoolFile::new(node.world.disk.clone(), path.clone());
+    let file = TemporaryFile::new(node.world.disk.clone(), path.clone());
     let written = node.world.disk.open(&path, Open::Create).and_then(|open| open.write_at(bytes, 0));
     if written.is_ok() {
         node.machine.add_spool(Spool { id: SPOOL, file });
