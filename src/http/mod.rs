@@ -14,6 +14,7 @@ pub mod params;
 pub mod body;
 
 mod backup;
+mod boot;
 mod execute;
 mod load;
 mod query;

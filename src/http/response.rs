@@ -89,6 +89,10 @@ impl From<store::Error> for Failure {
             E::LoadAlreadyInProgress => Failure::LoadInProgress,
             E::InvalidData(why) => Failure::InvalidSqlite(why),
             E::DiskSpace { need, free } => Failure::DiskTooSmall { need, free },
+            E::TooShort => Failure::BootTooShort,
+            E::NotSqlite => Failure::BootNotSqlite,
+            E::NotLeader => Failure::NotLeader,
+            E::NotSingleNode => Failure::NotSingleNode,
             E::LoadUnknown(why) => Failure::LoadOutcomeUnknown(why),
             // Why is for the operator: it is in the log. What was under way may have happened.
             E::Stopped(_) => Failure::Internal("node is stopping".into()),

@@ -15,7 +15,7 @@ use hyper::{HeaderMap, Method, StatusCode};
 use super::error::{Endpoint, Failure};
 use super::params::Params;
 use super::render::Options;
-use super::{backup, execute, load, query, readyz, response, status};
+use super::{backup, boot, execute, load, query, readyz, response, status};
 use crate::config::Config;
 use crate::store::Store;
 use crate::version::RQLITE_VERSION;
@@ -68,46 +68,67 @@ impl Call {
 
 struct Route {
     /// Of the path, percent-decoded; the first that matches counts.
-    prefix: &'static str,
+    path: Path,
     methods: &'static [Method],
     /// Of bare answers too.
     content_type: Option<&'static str>,
     handle: fn(Call, Body) -> BoxFuture<'static, Response>,
 }
 
+enum Path {
+    /// Anything may follow.
+    Prefix(&'static str),
+    Exact(&'static str),
+}
+
+impl Path {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Path::Prefix(prefix) => path.starts_with(prefix),
+            Path::Exact(exact) => path == *exact,
+        }
+    }
+}
+
 const ROUTES: &[Route] = &[
     Route {
-        prefix: "/db/execute",
+        path: Path::Prefix("/db/execute"),
         methods: &[Method::POST],
         content_type: Some(response::JSON),
         handle: |call, body| Box::pin(execute::handle(call, body)),
     },
     Route {
-        prefix: "/db/query",
+        path: Path::Prefix("/db/query"),
         methods: &[Method::GET, Method::POST],
         content_type: Some(response::JSON),
         handle: |call, body| Box::pin(query::handle(call, body)),
     },
     Route {
-        prefix: "/db/backup",
+        path: Path::Prefix("/db/backup"),
         methods: &[Method::GET],
         content_type: None,
         handle: |call, _| Box::pin(backup::handle(call)),
     },
     Route {
-        prefix: "/db/load",
+        path: Path::Prefix("/db/load"),
         methods: &[Method::POST],
         content_type: None,
         handle: |call, body| Box::pin(load::handle(call, body)),
     },
     Route {
-        prefix: "/status",
+        path: Path::Exact("/boot"),
+        methods: &[Method::POST],
+        content_type: None,
+        handle: |call, body| Box::pin(boot::handle(call, body)),
+    },
+    Route {
+        path: Path::Prefix("/status"),
         methods: &[Method::GET],
         content_type: None,
         handle: |call, _| Box::pin(status::handle(call)),
     },
     Route {
-        prefix: "/readyz",
+        path: Path::Prefix("/readyz"),
         methods: &[Method::GET],
         content_type: None,
         handle: |call, _| Box::pin(readyz::handle(call)),
@@ -143,7 +164,7 @@ async fn checked(api: Arc<Api>, request: Request) -> Response {
     let Some(path) = decode(head.uri.path()) else {
         return response::bare(StatusCode::BAD_REQUEST);
     };
-    let Some(route) = ROUTES.iter().find(|route| path.starts_with(route.prefix)) else {
+    let Some(route) = ROUTES.iter().find(|route| route.path.matches(&path)) else {
         return response::bare(StatusCode::NOT_FOUND);
     };
     if !route.methods.contains(&head.method) {

@@ -8,6 +8,7 @@
 //!
 //! `last_applied` moves only after an entry's effect is complete; a fault leaves it and stops the node.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use openraft::EntryPayload;
@@ -247,6 +248,21 @@ impl Machine {
         }
     }
 
+    /// Makes the prepared file at `staged` the database, beside the log: what is applied by now is its past, and void.
+    /// Returns where that ends. Only where this node is the whole cluster.
+    pub fn boot(&mut self, staged: &Path, incarnation: String) -> Result<Result<LogId, Refusal>, Fault> {
+        self.unless_faulty(|machine| {
+            if machine.load.is_some() {
+                return Ok(Err(Refusal::LoadInProgress));
+            }
+            let void = machine.applied.last_applied.expect("a node that leads has applied its first entry");
+            let mut applied = machine.loaded(void);
+            (applied.incarnation, applied.void) = (incarnation, Some(void));
+            machine.replace(staged, applied)?;
+            Ok(Ok(void))
+        })
+    }
+
     fn last_index(&self) -> Option<u64> {
         self.applied.last_applied.as_ref().map(|id| id.index)
     }
@@ -388,15 +404,23 @@ impl Machine {
     /// which keeps the old generation and tries again at the next start.
     fn adopt(&mut self, log_id: LogId, mut load: Load) -> Result<Response, Fault> {
         load.prepare(&*self.world.disk).map_err(Fault)?;
-        let on = self.applied.foreign_keys_default;
-        let applied =
-            Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys: on, ..self.applied.clone() };
-        self.database.adopt(load.path(), &applied.encode())?;
+        self.replace(load.path(), self.loaded(log_id))?;
+        Ok(Response::Done)
+    }
+
+    /// The replicated state after a load at `log_id`.
+    fn loaded(&self, log_id: LogId) -> Applied {
+        let foreign_keys = self.applied.foreign_keys_default;
+        Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys, ..self.applied.clone() }
+    }
+
+    /// Makes the prepared file at `staged` the database, and `applied` the state that it stands for.
+    fn replace(&mut self, staged: &Path, applied: Applied) -> Result<(), Fault> {
+        self.database.adopt(staged, &applied.encode())?;
         self.applied = applied;
         self.clean = self.applied.clone();
-        self.set_foreign_keys(on)?;
+        self.set_foreign_keys(self.applied.foreign_keys)?;
         self.current.set_generation(self.database.generation());
-        self.database.remove_replaced()?;
-        Ok(Response::Done)
+        self.database.remove_replaced()
     }
 }

@@ -29,6 +29,15 @@ pub enum Error {
     InvalidData(String),
     #[error("insufficient disk space: need {need} bytes, {free} free")]
     DiskSpace { need: u64, free: u64 },
+    /// A boot of too few bytes for a header.
+    #[error("EOF")]
+    TooShort,
+    #[error("invalid SQLite data")]
+    NotSqlite,
+    #[error("not leader")]
+    NotLeader,
+    #[error("not single-node")]
+    NotSingleNode,
     #[error("load outcome unknown: {0}")]
     LoadUnknown(String),
     /// The client went away while its load was received.

@@ -4,7 +4,7 @@
 //! be staged. What a refused load answers: `spec/backup-restore.md` §3.3.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -30,22 +30,25 @@ const LOOK: u64 = 1 << 20;
 /// Bytes of a body that tell what it is: SQLite's magic, or the pragma that a text begins with.
 const HEAD: usize = 256;
 
+/// Bytes without which nothing is told of a file that is booted; as the reference.
+pub(super) const HEADER: usize = 32;
+
 /// Chunks proposed at once.
 const WINDOW: usize = 4;
 
 /// What a body begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kindred {
+pub(super) enum Kindred {
     Database,
     Gzip,
     Text,
 }
 
 /// A body that lies in `tmp/`.
-struct Received {
+pub(super) struct Received {
     length: u64,
     crc32c: u32,
-    content: LoadContent,
+    pub(super) content: LoadContent,
 }
 
 /// A body on its way to `tmp/`.
@@ -71,12 +74,7 @@ impl Store {
             return Ok(None);
         };
         if received.content == LoadContent::Database {
-            let (disk, checked) = (self.world.disk.clone(), path.clone());
-            let lane = Lane::start(&*self.world.lanes, "check", ());
-            lane.call(move |_| check::check(&*disk, &checked)).await.map_err(|unfit| match unfit {
-                Unfit::Invalid(why) => Error::InvalidData(why),
-                Unfit::Unreadable(why) => Error::Raft(format!("checking the load: {why}")),
-            })?;
+            self.check(&path).await?;
         }
 
         let store = self.clone();
@@ -85,8 +83,23 @@ impl Store {
         task.await.map_err(|_| Error::LoadUnknown("the node is stopping".into()))?
     }
 
+    /// Whether the file at `path` can become the database.
+    pub(super) async fn check(&self, path: &Path) -> Result<(), Error> {
+        let (disk, path) = (self.world.disk.clone(), path.to_path_buf());
+        let lane = Lane::start(&*self.world.lanes, "check", ());
+        lane.call(move |_| check::check(&*disk, &path)).await.map_err(|unfit| match unfit {
+            Unfit::Invalid(why) => Error::InvalidData(why),
+            Unfit::Unreadable(why) => Error::Raft(format!("checking the load: {why}")),
+        })
+    }
+
     /// Writes the body to `path`. `None`: it is empty.
-    async fn receive<S, E>(&self, mut body: S, announced: Option<u64>, path: PathBuf) -> Result<Option<Received>, Error>
+    pub(super) async fn receive<S, E>(
+        &self,
+        mut body: S,
+        announced: Option<u64>,
+        path: PathBuf,
+    ) -> Result<Option<Received>, Error>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
     {
@@ -257,7 +270,7 @@ fn read_chunks(file: &dyn File, load_id: u64, mut offset: u64, size: u64) -> io:
     Ok(chunks)
 }
 
-fn kindred(head: &[u8]) -> Kindred {
+pub(super) fn kindred(head: &[u8]) -> Kindred {
     if head.starts_with(check::MAGIC) {
         Kindred::Database
     } else if head.starts_with(&[0x1f, 0x8b]) {
