@@ -97,7 +97,7 @@ impl From<store::Error> for Failure {
             // Why is for the operator: it is in the log. What was under way may have happened.
             E::Stopped(_) => Failure::Internal("node is stopping".into()),
             E::Sql(error) => Failure::Sql(error.message),
-            E::ClientGone | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
+            E::ClientGone | E::Changed | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
                 Failure::Internal(error.to_string())
             }
         }

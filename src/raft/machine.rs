@@ -46,6 +46,9 @@ pub enum Refusal {
     NoSuchLoad,
     #[error("load is incomplete or damaged")]
     LoadDamaged,
+    /// A file made of SQL text, for a database that isn't empty any more.
+    #[error("database was changed during the load")]
+    Changed,
 }
 
 /// Why a checkpoint didn't happen, where that is no fault.
@@ -230,6 +233,11 @@ impl Machine {
         })
     }
 
+    /// The index of the last change (0: none), if the database is as a new one.
+    pub fn empty_since(&mut self) -> Result<Option<u64>, Fault> {
+        self.unless_faulty(|machine| Ok(machine.database.writer().is_empty()?.then(|| machine.last_change())))
+    }
+
     /// Takes note of a received file, whose load is about to begin.
     pub fn add_spool(&mut self, spool: Spool) {
         self.spools.push(spool);
@@ -261,6 +269,10 @@ impl Machine {
             machine.replace(staged, applied)?;
             Ok(Ok(void))
         })
+    }
+
+    fn last_change(&self) -> u64 {
+        self.applied.last_change.as_ref().map_or(0, |id| id.index)
     }
 
     fn last_index(&self) -> Option<u64> {
@@ -312,7 +324,10 @@ impl Machine {
                         entry::scope(command.time_ms, &command.seed, || self.load_text(log_id, &load, &limits));
                     executed.map(Response::Executed)
                 }
-                Ok(load) => self.adopt(log_id, load),
+                Ok(_) if commit.unchanged_since.is_some_and(|index| index != self.last_change()) => {
+                    Ok(Response::Refused(Refusal::Changed))
+                }
+                Ok(load) => self.adopt(log_id, load, commit.unchanged_since.is_some()),
             },
             Some(Kind::LoadAbort(abort)) => {
                 if self.open_load() != Some(abort.load_id) {
@@ -402,9 +417,13 @@ impl Machine {
 
     /// From here only the content could fail the load, and that is known; other trouble is a fault of this node,
     /// which keeps the old generation and tries again at the next start.
-    fn adopt(&mut self, log_id: LogId, mut load: Load) -> Result<Response, Fault> {
+    fn adopt(&mut self, log_id: LogId, mut load: Load, keep_foreign_keys: bool) -> Result<Response, Fault> {
         load.prepare(&*self.world.disk).map_err(Fault)?;
-        self.replace(load.path(), self.loaded(log_id))?;
+        let mut applied = self.loaded(log_id);
+        if keep_foreign_keys {
+            applied.foreign_keys = self.applied.foreign_keys;
+        }
+        self.replace(load.path(), applied)?;
         Ok(Response::Done)
     }
 

@@ -38,6 +38,9 @@ pub enum Error {
     NotLeader,
     #[error("not single-node")]
     NotSingleNode,
+    /// A load that was meant for an empty database.
+    #[error("database was changed during the load")]
+    Changed,
     #[error("load outcome unknown: {0}")]
     LoadUnknown(String),
     /// The client went away while its load was received.
