@@ -17,8 +17,16 @@ mod backup;
 mod execute;
 mod load;
 mod query;
+mod queue;
 mod readyz;
+mod request;
+mod root;
+mod sql;
 mod status;
+
+pub mod memory;
+mod receive;
+mod results;
 
 pub mod error;
 pub mod response;
