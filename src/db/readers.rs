@@ -14,7 +14,7 @@ use super::SqlError;
 use super::authorizer::Role;
 use super::connection::Connection;
 use super::database::Paths;
-use super::query::{Cursor, Progress, QueryOptions};
+use super::query::{Class, Cursor, Progress, QueryOptions, classify};
 use super::value::RowSink;
 use crate::command::Statement;
 use crate::world::{Lane, World};
@@ -51,6 +51,9 @@ impl Current {
         self.foreign_keys.load(Ordering::Acquire)
     }
 }
+
+/// What each of some texts is (see [`query::classify`]); the outer error is of the database.
+pub type Classes = Result<Vec<Result<Class, SqlError>>, SqlError>;
 
 /// See the module. Cloning is cheap.
 #[derive(Clone)]
@@ -97,14 +100,38 @@ impl Readers {
     /// Starts to read `statements`; `None` if all readers are busy.
     pub async fn open(&self, statements: Vec<Statement>, options: QueryOptions) -> Option<Result<Reading, SqlError>> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let lane = self.take_idle();
+        let started = lane.call(move |reader| reader.start(statements, options)).await;
+        Some(started.map(|interrupt| Reading { interrupt, lane, idle: self.idle.clone(), permit: Some(permit) }))
+    }
+
+    /// Asks SQLite what each statement's text is, as the schema is now; `None` if all readers are busy. The statements
+    /// come back.
+    pub async fn classify(&self, statements: Vec<Statement>) -> Option<(Vec<Statement>, Classes)> {
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let lane = self.take_idle();
+        let classified = lane
+            .call(move |reader| {
+                let classes = reader.connect().map(|(generation, connection)| {
+                    let classes = statements.iter().map(|statement| classify(&connection, &statement.sql)).collect();
+                    reader.connection = Some((generation, connection));
+                    classes
+                });
+                (statements, classes)
+            })
+            .await;
+        self.idle.lock().expect("no panic holds this lock").push(lane);
+        drop(permit);
+        Some(classified)
+    }
+
+    fn take_idle(&self) -> Lane<Reader> {
         let idle = self.idle.lock().expect("no panic holds this lock").pop();
-        let lane = idle.unwrap_or_else(|| {
+        idle.unwrap_or_else(|| {
             let (world, paths, current) = (self.world.clone(), self.paths.clone(), self.current.clone());
             let reader = Reader { world, paths, current, connection: None, cursor: None, cursor_generation: 0 };
             Lane::start(&*self.world.lanes, "reader", reader)
-        });
-        let started = lane.call(move |reader| reader.start(statements, options)).await;
-        Some(started.map(|interrupt| Reading { interrupt, lane, idle: self.idle.clone(), permit: Some(permit) }))
+        })
     }
 
     /// Closes idle connections to a generation that was replaced: its file takes up space until then.

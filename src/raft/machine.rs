@@ -22,7 +22,7 @@ use crate::command::{Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadC
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
 use crate::db::entry;
-use crate::db::execute::Executed;
+use crate::db::execute::{Executed, Reads};
 use crate::db::lease::{Lease, Leases};
 use crate::db::readers::Current;
 use crate::world::{Open, World};
@@ -305,14 +305,15 @@ impl Machine {
     fn command(&mut self, log_id: LogId, payload: &Payload, wants_rows: bool) -> Result<Response, Fault> {
         let command = Command::decode(payload.0.clone())
             .map_err(|error| Fault(format!("it can't be decoded ({error}); is this version too old?")))?;
-        let limits = command.limits.unwrap_or_default();
-        match command.kind {
-            Some(Kind::Execute(request)) => {
-                let executed = entry::scope(command.time_ms, &command.seed, || {
-                    self.execute(log_id, &request, &limits, wants_rows)
-                });
-                executed.map(Response::Executed)
-            }
+        let Command { time_ms, seed, limits, kind } = command;
+        let limits = limits.unwrap_or_default();
+        let mut execute = |request: &Execute, reads: Reads| {
+            let executed = entry::scope(time_ms, &seed, || self.execute(log_id, request, reads, &limits, wants_rows));
+            executed.map(Response::Executed)
+        };
+        match kind {
+            Some(Kind::Execute(request)) => execute(&request, Reads::Counts),
+            Some(Kind::Request(request)) => execute(&request, Reads::Rows),
             Some(Kind::Barrier(_)) => Ok(Response::Done),
             Some(Kind::Settings(settings)) => self.settings(settings),
             Some(Kind::LoadBegin(begin)) => Ok(self.load_begin(log_id, &begin)),
@@ -320,8 +321,7 @@ impl Machine {
             Some(Kind::LoadCommit(commit)) => match self.take_complete(&commit) {
                 Err(refusal) => Ok(Response::Refused(refusal)),
                 Ok(load) if load.content == LoadContent::Sql => {
-                    let executed =
-                        entry::scope(command.time_ms, &command.seed, || self.load_text(log_id, &load, &limits));
+                    let executed = entry::scope(time_ms, &seed, || self.load_text(log_id, &load, &limits));
                     executed.map(Response::Executed)
                 }
                 Ok(_) if commit.unchanged_since.is_some_and(|index| index != self.last_change()) => {
@@ -345,11 +345,12 @@ impl Machine {
         &mut self,
         log_id: LogId,
         request: &Execute,
+        reads: Reads,
         limits: &Limits,
         wants_rows: bool,
     ) -> Result<Executed, Fault> {
         let writer = self.database.writer();
-        let executed = writer.execute(request, limits, wants_rows)?;
+        let executed = writer.execute(request, reads, limits, wants_rows)?;
         // `PRAGMA foreign_keys` is replicated state.
         self.applied.foreign_keys = writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
         self.current.set_foreign_keys(self.applied.foreign_keys);

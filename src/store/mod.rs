@@ -16,6 +16,7 @@ pub mod leader;
 pub mod load;
 pub mod maintenance;
 pub mod query;
+pub mod request;
 pub mod status;
 
 mod error;

@@ -242,7 +242,7 @@ fn content(connection: &rusqlite::Connection) -> String {
 fn forget_elapsed(result: &mut StatementResult) {
     match result {
         StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => *elapsed = Default::default(),
-        StatementResult::Error(_) => {}
+        StatementResult::Error(_) | StatementResult::ReadError(_) => {}
     }
 }
 
@@ -293,7 +293,7 @@ pub fn show(executed: &Executed) -> String {
             let row = |row: &Vec<Value>| row.iter().map(show_value).collect::<Vec<_>>().join(",");
             format!("[{}]", rows.iter().map(row).collect::<Vec<_>>().join(" "))
         }
-        StatementResult::Error(text) => text.clone(),
+        StatementResult::Error(text) | StatementResult::ReadError(text) => text.clone(),
     };
     let mut shown = executed.results.iter().map(result).collect::<Vec<_>>();
     shown.extend(executed.error.as_ref().map(|error| format!("!{error}")));
