@@ -33,7 +33,7 @@ pub use error::Error;
 use crate::command::{Command, Kind, Limits};
 use crate::db::database::Paths;
 use crate::db::engine;
-use crate::db::readers::Readers;
+use crate::db::readers::{Bounds, Readers};
 use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
 use crate::raft::network::NoPeers;
@@ -51,7 +51,7 @@ pub struct Options {
     pub node_id: String,
     pub node: Node,
     pub foreign_keys: bool,
-    pub readers_max: usize,
+    pub readers: Bounds,
     pub checkpoint: checkpoint::Options,
     pub maintenance: maintenance::Options,
     /// Quorum not heard for this long: the lease is over.
@@ -113,7 +113,7 @@ impl Store {
             })
             .await;
         let (log, machine) = opened?;
-        let readers = Readers::new(world, &paths, machine.current().clone(), options.readers_max);
+        let readers = Readers::new(world, &paths, machine.current().clone(), options.readers);
         let machine = Lane::start(&*world.lanes, "writer", machine);
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
         let config = raft_config(options.leader_lease)?;
