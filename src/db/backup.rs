@@ -104,9 +104,9 @@ impl Producer {
     }
 
     /// The next bytes. An error means that what was sent is no backup.
-    pub fn next(&mut self) -> io::Result<Piece> {
+    pub fn next_piece(&mut self) -> io::Result<Piece> {
         loop {
-            let piece = self.source.next()?;
+            let piece = self.source.next_piece()?;
             let Some(gzip) = &mut self.gzip else {
                 return Ok(piece);
             };
@@ -123,7 +123,7 @@ impl Producer {
 }
 
 impl Source {
-    fn next(&mut self) -> io::Result<Piece> {
+    fn next_piece(&mut self) -> io::Result<Piece> {
         match self {
             Source::Lease { lease, sent, is_delete } => {
                 let mut bytes = lease.read(PIECE)?;

@@ -322,6 +322,7 @@ fn literal(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use std::path::Path;
 

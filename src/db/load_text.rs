@@ -83,15 +83,15 @@ impl Script<'_> {
             read(text, &mut piece, offset)?;
             offset += length as u64;
             splitter.push(&piece);
-            while let Some(statement) = splitter.next() {
-                self.statement(&statement)?;
+            while let Some(statement) = splitter.next_statement() {
+                self.statement(statement)?;
             }
             if splitter.pending() > STATEMENT_MAX {
                 return Err(Failure::Result("string or blob too big".into()));
             }
         }
         if let Some(statement) = splitter.finish() {
-            self.statement(&statement)?;
+            self.statement(statement)?;
         }
         if self.has_begun {
             return Err(Failure::Result("transaction still open at the end of the text: nothing was loaded".into()));

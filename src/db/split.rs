@@ -9,9 +9,10 @@
 /// See the module.
 #[derive(Default)]
 pub struct Splitter {
-    /// The statement so far.
     buffer: Vec<u8>,
-    /// Bytes of it that were looked at.
+    /// Where the statement begins: what stands before was handed out.
+    start: usize,
+    /// Up to here it was looked at.
     seen: usize,
     state: State,
 }
@@ -44,36 +45,39 @@ enum Token {
 impl Splitter {
     /// Appends text.
     pub fn push(&mut self, text: &[u8]) {
+        self.buffer.drain(..self.start);
+        self.seen -= self.start;
+        self.start = 0;
         self.buffer.extend_from_slice(text);
     }
 
     /// Bytes that wait for the end of their statement.
     pub fn pending(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() - self.start
     }
 
     /// The next complete statement with its semicolon. `None`: more text is needed.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
+    pub fn next_statement(&mut self) -> Option<&[u8]> {
+        let from = self.start;
         loop {
             // A token at the very end may go on in the next piece.
             let (token, length) = token(&self.buffer[self.seen..], false)?;
             self.seen += length;
             if self.advance(token) {
-                let rest = self.buffer.split_off(self.seen);
-                let statement = std::mem::replace(&mut self.buffer, rest);
-                (self.seen, self.state) = (0, State::Invalid);
-                return Some(statement);
+                self.state = State::Invalid;
+                self.start = self.seen;
+                return Some(&self.buffer[from..self.seen]);
             }
         }
     }
 
     /// What is left when the text has ended; blanks and comments are nothing.
-    pub fn finish(mut self) -> Option<Vec<u8>> {
+    pub fn finish(&mut self) -> Option<&[u8]> {
         while let Some((token, length)) = token(&self.buffer[self.seen..], true) {
             self.seen += length;
             self.advance(token);
         }
-        (self.state != State::Invalid).then_some(self.buffer)
+        (self.state != State::Invalid).then_some(&self.buffer[self.start..])
     }
 
     /// Moves on; true at the end of a statement.
@@ -108,20 +112,19 @@ fn token(text: &[u8], is_end: bool) -> Option<(Token, usize)> {
         None if is_end => Some((token, text.len())),
         None => None,
     };
-    let find = |needle: &[u8], from: usize| {
-        let at = text.get(from..)?.windows(needle.len()).position(|window| window == needle)?;
-        Some(from + at + needle.len())
-    };
+    let find = |needle: u8, from: usize| Some(from + memchr::memchr(needle, text.get(from..)?)? + 1);
     let first = *text.first()?;
     let second = text.get(1);
     match first {
         b';' => Some((Token::Semi, 1)),
         b' ' | b'\r' | b'\t' | b'\n' | 0x0c => Some((Token::White, 1)),
         b'/' | b'-' if second.is_none() && !is_end => None,
-        b'/' if second == Some(&b'*') => complete(Token::White, find(b"*/", 2)),
-        b'-' if second == Some(&b'-') => complete(Token::White, find(b"\n", 2)),
-        b'[' => complete(Token::Other, find(b"]", 1)),
-        b'`' | b'"' | b'\'' => complete(Token::Other, find(&[first], 1)),
+        b'/' if second == Some(&b'*') => {
+            complete(Token::White, memchr::memmem::find(&text[2..], b"*/").map(|at| at + 4))
+        }
+        b'-' if second == Some(&b'-') => complete(Token::White, find(b'\n', 2)),
+        b'[' => complete(Token::Other, find(b']', 1)),
+        b'`' | b'"' | b'\'' => complete(Token::Other, find(first, 1)),
         _ if is_name(first) => {
             let length = text.iter().position(|&byte| !is_name(byte));
             let length = if is_end { Some(length.unwrap_or(text.len())) } else { length }?;
@@ -160,11 +163,11 @@ mod tests {
         let mut statements = Vec::new();
         for piece in text.as_bytes().chunks(size) {
             splitter.push(piece);
-            while let Some(statement) = splitter.next() {
-                statements.push(statement);
+            while let Some(statement) = splitter.next_statement() {
+                statements.push(statement.to_vec());
             }
         }
-        statements.extend(splitter.finish());
+        statements.extend(splitter.finish().map(<[u8]>::to_vec));
         statements.into_iter().map(|statement| String::from_utf8(statement).unwrap()).collect()
     }
 

@@ -100,7 +100,7 @@ impl Backup {
         if self.is_done {
             return Ok(None);
         }
-        let Piece { bytes, is_last } = self.lane.call(|producer| producer.next()).await?;
+        let Piece { bytes, is_last } = self.lane.call(|producer| producer.next_piece()).await?;
         // Another leader may have acknowledged writes since: then this is not the backup that was asked for.
         let has_lost_office = self.term.is_some_and(|term| !self.store.is_leader() || self.store.term() != term);
         if is_last && has_lost_office {
