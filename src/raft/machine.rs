@@ -58,6 +58,7 @@ pub enum Checkpoint {
     Clean(Option<u64>),
     Busy,
     Leased,
+    Running,
     /// A load is open: nothing passes its begin (hazard H13).
     LoadOpen,
 }
@@ -287,6 +288,7 @@ impl Machine {
         let result = work(self);
         if let Err(fault) = &result {
             self.fault = Some(fault.clone());
+            self.current.set_faulty();
         }
         result
     }
@@ -299,6 +301,7 @@ impl Machine {
             }
             Outcome::Busy => Checkpoint::Busy,
             Outcome::Leased => Checkpoint::Leased,
+            Outcome::Running => Checkpoint::Running,
         }
     }
 

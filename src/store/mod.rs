@@ -37,7 +37,7 @@ pub use error::Error;
 use crate::command::{Command, Kind, Limits};
 use crate::db::database::Paths;
 use crate::db::engine;
-use crate::db::readers::Readers;
+use crate::db::readers::{Bounds, Readers};
 use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
 use crate::raft::network::NoPeers;
@@ -55,7 +55,7 @@ pub struct Options {
     pub node_id: String,
     pub node: Node,
     pub foreign_keys: bool,
-    pub readers_max: usize,
+    pub readers: Bounds,
     pub checkpoint: checkpoint::Options,
     pub maintenance: maintenance::Options,
     /// Quorum not heard for this long: the lease is over.
@@ -121,7 +121,7 @@ impl Store {
         if let Some(void) = machine.applied().void {
             log.purge(void).await.map_err(|error| Error::Raft(error.to_string()))?;
         }
-        let readers = Readers::new(world, &paths, machine.current().clone(), options.readers_max);
+        let readers = Readers::new(world, &paths, machine.current().clone(), options.readers);
         let machine = Lane::start(&*world.lanes, "writer", machine);
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
         let config = raft_config(options.leader_lease)?;
