@@ -120,6 +120,11 @@ impl Node {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Of its API.
+    pub fn port(&self) -> &str {
+        self.http.rsplit(':').next().expect("an address has a port")
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
     }
