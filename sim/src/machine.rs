@@ -119,8 +119,13 @@ impl Machine {
         };
         self.shared.trace.line(format_args!("{} stop {reason}", self.name));
         let mut history = self.shared.history();
-        history.counts.stops += 1;
+        history.reached.note("stops");
         history.judge(invariants::stops::check(&reason, life.is_disturbed));
+    }
+
+    /// What lies in the node's `tmp/`.
+    pub fn temporary_files(&self) -> Vec<String> {
+        self.disk.undisturbed(|| self.disk.list(&Path::new(DATA).join("tmp")).unwrap_or_default())
     }
 
     /// Asks the process to end, as SIGTERM does.
@@ -142,7 +147,7 @@ impl Machine {
 
     /// A new process is about to start.
     pub fn begin(&self) {
-        self.shared.history().counts.restarts += 1;
+        self.shared.history().reached.note("restarts");
         let mut life = self.life();
         life.has_ended = false;
         life.is_disturbed = self.disk.is_armed() || self.disk.is_limited();
@@ -192,12 +197,11 @@ impl Machine {
     /// Looks at the database after the entry at `index`.
     fn observe(&self, index: u64, connection: &Connection) {
         // The look is not the node's: no fault fires at it, and it leaves no trace but its result.
-        let looked =
-            self.disk.undisturbed(|| Ok::<_, rusqlite::Error>((content::hash(connection)?, mark(connection)?)));
-        let (hash, mark) =
+        let looked = self.disk.undisturbed(|| Ok::<_, rusqlite::Error>((content::of(connection)?, mark(connection)?)));
+        let (content, mark) =
             looked.unwrap_or_else(|error| panic!("the database can't be read after index {index}: {error}"));
-        self.shared.trace.line(format_args!("{} applied {index} {hash:016x}", self.name));
-        self.shared.history().apply(index, State { hash, mark });
+        self.shared.trace.line(format_args!("{} applied {index} {:016x}", self.name, content.hash));
+        self.shared.history().apply(index, State { content, mark });
     }
 }
 
