@@ -25,6 +25,7 @@ pub const ALL: &[&str] = &[
     "backups: client vanished",
     "backups: kept for a slow client",
     "loads",
+    "boots",
     "loads: unknown",
     "loads: refused",
     "loads: garbage refused",

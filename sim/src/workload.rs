@@ -397,11 +397,13 @@ async fn load(client: &mut Client, random: &mut Random, options: &Workload, shar
     if random.chance(1, 8) {
         manner = manner.slow(Duration::from_millis(random.below(50)));
     }
-    let result = client.call(Method::POST, "/db/load", body, manner).await;
+    // Through the log, or beside it: both replace everything.
+    let (path, done) = if random.chance(1, 4) { ("/boot", "") } else { ("/db/load", r#"{"results":[]}"#) };
+    let result = client.call(Method::POST, path, body, manner).await;
     let mut history = shared.history();
     match result {
-        Ok(answer) if answer.status == 200 && answer.body == r#"{"results":[]}"# => {
-            history.reached.note("loads");
+        Ok(answer) if answer.status == 200 && answer.body == done => {
+            history.reached.note(if done.is_empty() { "boots" } else { "loads" });
             history.acknowledge(id, None);
             true
         }
@@ -440,8 +442,12 @@ async fn two_loads(clients: [&mut Client; 2], random: &mut Random, options: &Wor
 ///
 /// Source: backup-restore.md §3.3.
 fn is_certain_refusal(answer: &Answer) -> bool {
-    let refusals: [(u16, &[u8]); 3] =
-        [(503, b"load already in progress"), (503, b"leader not found"), (500, b"insufficient disk space: need ")];
+    let refusals: [(u16, &[u8]); 4] = [
+        (503, b"load already in progress"),
+        (503, b"leader not found"),
+        (503, b"not leader"),
+        (500, b"insufficient disk space: need "),
+    ];
     refusals.iter().any(|(status, text)| answer.status == *status && answer.body.starts_with(text))
 }
 
@@ -479,7 +485,8 @@ async fn text(client: &mut Client, random: &mut Random, options: &Workload, shar
         return false;
     };
     let parsed: Option<Value> = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200);
-    match parsed.as_ref().map(|parsed| &parsed["results"][0]) {
+    // No result: the node isn't open yet.
+    match parsed.as_ref().and_then(|parsed| parsed["results"].get(0)) {
         Some(result) if result["error"].is_null() => {
             if is_good {
                 history.reached.note("texts");

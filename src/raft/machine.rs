@@ -18,7 +18,7 @@ use super::applied::Applied;
 use super::convert;
 use super::load::{Load, Spool};
 use super::types::{Entry, LogId, Payload, StoredMembership};
-use crate::command::{Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Settings};
+use crate::command::{Boot, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Settings};
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
 use crate::db::entry;
@@ -42,6 +42,8 @@ pub enum Response {
 pub enum Refusal {
     #[error("load already in progress")]
     LoadInProgress,
+    #[error("not single-node")]
+    NotSingleNode,
     #[error("no such load in progress")]
     NoSuchLoad,
     #[error("load is incomplete or damaged")]
@@ -257,21 +259,6 @@ impl Machine {
         }
     }
 
-    /// Makes the prepared file at `staged` the database, beside the log: what is applied by now is its past, and void.
-    /// Returns where that ends. Only where this node is the whole cluster.
-    pub fn boot(&mut self, staged: &Path, incarnation: String) -> Result<Result<LogId, Refusal>, Fault> {
-        self.unless_faulty(|machine| {
-            if machine.load.is_some() {
-                return Ok(Err(Refusal::LoadInProgress));
-            }
-            let void = machine.applied.last_applied.expect("a node that leads has applied its first entry");
-            let mut applied = machine.loaded(void);
-            (applied.incarnation, applied.void) = (incarnation, Some(void));
-            machine.replace(staged, applied)?;
-            Ok(Ok(void))
-        })
-    }
-
     fn last_change(&self) -> u64 {
         self.applied.last_change.as_ref().map_or(0, |id| id.index)
     }
@@ -332,6 +319,7 @@ impl Machine {
                 }
                 Ok(load) => self.adopt(log_id, load, commit.unchanged_since.is_some()),
             },
+            Some(Kind::Boot(boot)) => self.boot(log_id, &boot),
             Some(Kind::LoadAbort(abort)) => {
                 if self.open_load() != Some(abort.load_id) {
                     return Ok(Response::Refused(Refusal::NoSuchLoad));
@@ -387,8 +375,7 @@ impl Machine {
         if self.load.is_some() {
             return Response::Refused(Refusal::LoadInProgress);
         }
-        let received = self.spools.iter().position(|spool| spool.id == begin.spool);
-        let received = received.map(|n| self.spools.swap_remove(n));
+        let received = self.take_spool(begin.spool);
         let path = self.paths.temporary().join(format!("load-{}", log_id.index));
         self.load = Some(Load::begin(&self.world.disk, log_id.index, begin, received, path));
         Response::Done
@@ -429,6 +416,29 @@ impl Machine {
         }
         self.replace(load.path(), applied)?;
         Ok(Response::Done)
+    }
+
+    /// Swaps in the prepared file of a boot, which never went through the log: the log up to here is void. A start that
+    /// meets the entry again has no such file, because the power went before the swap, and does nothing.
+    fn boot(&mut self, log_id: LogId, boot: &Boot) -> Result<Response, Fault> {
+        let spool = self.take_spool(boot.spool);
+        if self.load.is_some() {
+            return Ok(Response::Refused(Refusal::LoadInProgress));
+        }
+        if self.applied.membership.membership().nodes().count() != 1 {
+            return Ok(Response::Refused(Refusal::NotSingleNode));
+        }
+        let Some(spool) = spool else {
+            return Ok(Response::Refused(Refusal::NoSuchLoad));
+        };
+        let applied = Applied { incarnation: boot.incarnation.clone(), void: Some(log_id), ..self.loaded(log_id) };
+        self.replace(spool.file.path(), applied)?;
+        Ok(Response::Done)
+    }
+
+    fn take_spool(&mut self, id: u64) -> Option<Spool> {
+        let at = self.spools.iter().position(|spool| spool.id == id)?;
+        Some(self.spools.swap_remove(at))
     }
 
     /// The replicated state after a load at `log_id`.
