@@ -479,7 +479,8 @@ async fn text(client: &mut Client, random: &mut Random, options: &Workload, shar
         return false;
     };
     let parsed: Option<Value> = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200);
-    match parsed.as_ref().map(|parsed| &parsed["results"][0]) {
+    // Without a result the error is the node's: it isn't open.
+    match parsed.as_ref().and_then(|parsed| parsed["results"].get(0)) {
         Some(result) if result["error"].is_null() => {
             if is_good {
                 history.reached.note("texts");

@@ -7,3 +7,4 @@ mod command_line;
 mod data_directory;
 mod http_cases;
 mod kill;
+mod loads;
