@@ -485,7 +485,7 @@ async fn text(client: &mut Client, random: &mut Random, options: &Workload, shar
         return false;
     };
     let parsed: Option<Value> = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200);
-    // No result: the node isn't open yet.
+    // Without a result the error is the node's: it isn't open.
     match parsed.as_ref().and_then(|parsed| parsed["results"].get(0)) {
         Some(result) if result["error"].is_null() => {
             if is_good {

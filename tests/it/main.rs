@@ -12,3 +12,4 @@ mod dump_cases;
 mod http_cases;
 mod kill;
 mod load_text;
+mod loads;
