@@ -75,7 +75,6 @@ impl Served {
         served
     }
 
-    #[track_caller]
     pub async fn wait_for(&self, what: &'static str, is_there: impl Fn() -> bool) {
         for _ in 0..10_000 {
             if is_there() {
