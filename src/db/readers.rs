@@ -6,9 +6,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rusqlite::InterruptHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::SqlError;
 use super::authorizer::Role;
@@ -52,6 +54,9 @@ impl Current {
     }
 }
 
+/// How long a request waits for a reader, before it is refused.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What each of some texts is (see [`query::classify`]); the outer error is of the database.
 pub type Classes = Result<Vec<Result<Class, SqlError>>, SqlError>;
 
@@ -61,9 +66,23 @@ pub struct Readers {
     world: World,
     paths: Paths,
     current: Arc<Current>,
+    most: usize,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Lane<Reader>>>>,
 }
+
+/// What /status tells of the readers.
+pub struct Pool {
+    pub most: usize,
+    pub in_use: usize,
+    pub idle: usize,
+    /// SQLite's own numbers: the names are those of pragmas. Empty if the database can't be opened now.
+    pub pages: Vec<(&'static str, i64)>,
+}
+
+/// See [`Pool::pages`].
+const PAGES: [&str; 7] =
+    ["cache_size", "freelist_count", "hard_heap_limit", "max_page_count", "page_count", "page_size", "soft_heap_limit"];
 
 /// What a reader's lane owns.
 struct Reader {
@@ -92,23 +111,24 @@ impl Readers {
             world: world.clone(),
             paths: paths.clone(),
             current,
+            most,
             permits: Arc::new(Semaphore::new(most)),
             idle: Arc::default(),
         }
     }
 
-    /// Starts to read `statements`; `None` if all readers are busy.
+    /// Starts to read `statements`; `None` if all readers stay busy.
     pub async fn open(&self, statements: Vec<Statement>, options: QueryOptions) -> Option<Result<Reading, SqlError>> {
-        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let permit = self.permit().await?;
         let lane = self.take_idle();
         let started = lane.call(move |reader| reader.start(statements, options)).await;
         Some(started.map(|interrupt| Reading { interrupt, lane, idle: self.idle.clone(), permit: Some(permit) }))
     }
 
-    /// Asks SQLite what each statement's text is, as the schema is now; `None` if all readers are busy. The statements
+    /// Asks SQLite what each statement's text is, as the schema is now; `None` if all readers stay busy. The statements
     /// come back.
     pub async fn classify(&self, statements: Vec<Statement>) -> Option<(Vec<Statement>, Classes)> {
-        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let permit = self.permit().await?;
         let lane = self.take_idle();
         let classified = lane
             .call(move |reader| {
@@ -123,6 +143,22 @@ impl Readers {
         self.idle.lock().expect("no panic holds this lock").push(lane);
         drop(permit);
         Some(classified)
+    }
+
+    /// How many there are, and what one of them sees.
+    pub async fn pool(&self) -> Pool {
+        let idle = self.idle.lock().expect("no panic holds this lock").len();
+        let in_use = self.most.saturating_sub(self.permits.available_permits());
+        // One more than the most, perhaps: an operator looks when all are busy.
+        let lane = self.take_idle();
+        let pages = lane.call(Reader::pages).await;
+        self.idle.lock().expect("no panic holds this lock").push(lane);
+        Pool { most: self.most, in_use, idle, pages }
+    }
+
+    /// A reader that has just answered is still being put back.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(PATIENCE, self.permits.clone().acquire_owned()).await.ok()?.ok()
     }
 
     fn take_idle(&self) -> Lane<Reader> {
@@ -193,6 +229,14 @@ impl Reader {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn pages(&mut self) -> Vec<(&'static str, i64)> {
+        let Ok((generation, connection)) = self.connect() else { return Vec::new() };
+        let value = |name: &'static str| Some((name, *connection.pragma(name).ok()?.first()?));
+        let pages = PAGES.into_iter().filter_map(value).collect();
+        self.connection = Some((generation, connection));
+        pages
     }
 
     fn close_if_stale(&mut self) {

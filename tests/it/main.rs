@@ -3,7 +3,10 @@
 
 mod node;
 
+mod bounds;
 mod command_line;
 mod data_directory;
+mod diagnostics;
 mod http_cases;
 mod kill;
+mod queue;
