@@ -237,7 +237,9 @@ async fn queue(client: &mut Client, statements: Vec<Statement>, timeout: Duratio
     let id = shared.history().call(Work::Execute { statements, transaction: false });
     let result = client.call(Method::POST, &path, body, Manner::quick(timeout)).await;
     let mut history = shared.history();
-    let is_written = result.is_ok_and(|answer| answer.status == 200);
+    // A node that isn't open says so with a 200.
+    let is_queued = |answer: Answer| String::from_utf8_lossy(&answer.body).contains("sequence_number");
+    let is_written = result.is_ok_and(|answer| answer.status == 200 && is_queued(answer));
     match is_written {
         true => history.acknowledge(id, None),
         false => history.leave_unknown(),
