@@ -2,11 +2,13 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
+use crate::db::readers::Bounds;
 use crate::http::memory::{self, Memory};
 use crate::http::routes::{Api, router};
 use crate::http::serve::serve;
@@ -14,6 +16,11 @@ use crate::queue::Queue;
 use crate::raft::types::Node as RaftNode;
 use crate::store::{self, Store, checkpoint, leader, maintenance};
 use crate::world::{World, spawn};
+
+/// Of results that clients are slow to take, on disk.
+const SPOOL_BYTES_MAX: u64 = 1 << 30;
+/// Of a read that keeps checkpoints waiting.
+const READ_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Why a node could not start, or had to stop: one line each.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +106,11 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
         node_id: config.node_id.clone(),
         node: RaftNode { raft_addr: config.raft_adv.clone(), http_addr: config.http_adv.clone() },
         foreign_keys: config.foreign_keys,
-        readers_max: config.readers_max.unwrap_or(tokio::sync::Semaphore::MAX_PERMITS),
+        readers: Bounds {
+            readers: config.readers_max.unwrap_or(tokio::sync::Semaphore::MAX_PERMITS),
+            spool_bytes: SPOOL_BYTES_MAX,
+            age: READ_AGE_MAX,
+        },
         checkpoint: checkpoint::Options {
             entries: config.snapshot.entries,
             wal_bytes: config.snapshot.wal_bytes.unwrap_or(0),

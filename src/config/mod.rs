@@ -440,7 +440,7 @@ mod tests {
         check("-join http://nonsense d", "fatal: not supported yet: -join");
         check("-auth x d", "fatal: not supported yet: -auth");
         check("-raft-cluster-remove-shutdown=true d", "fatal: not supported yet: -raft-cluster-remove-shutdown");
-        check("-cpu-profile x -raft-non-voter d", "fatal: not supported yet: -raft-non-voter");
+        check("-write-queue-tx -cpu-profile x d", "fatal: not supported yet: -cpu-profile");
         config("-auth= -write-queue-capacity 0x400 -auto-optimize-int 10m -raft-shutdown-stepdown=false d");
         config("-http-addr :4001 -raft-addr :4002 d");
     }

@@ -104,6 +104,16 @@ impl Writer {
         self.connection.set_foreign_keys(on).map_err(|error| Fault(error.to_string()))
     }
 
+    /// Whether the database is as a new one: no schema, and nothing that a file made anew would not have.
+    pub fn is_empty(&self) -> Result<bool, Fault> {
+        const SQL: &str = "SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema) AND page_size = 4096 AND auto_vacuum = 0 \
+             AND encoding = 'UTF-8' AND user_version = 0 AND application_id = 0 FROM pragma_page_size, \
+             pragma_auto_vacuum, pragma_encoding, pragma_user_version, pragma_application_id";
+        let connection = &self.connection;
+        let answer = connection.authorizer.internally(|| connection.raw.query_row(SQL, [], |row| row.get(0)));
+        answer.map_err(|error| node_fault(&SqlError::from(error)))
+    }
+
     /// Runs a request within `limits`. `wants_rows`: somebody waits for its rows; without, they are counted but not
     /// built.
     pub fn execute(

@@ -14,6 +14,7 @@ pub mod params;
 pub mod body;
 
 mod backup;
+mod boot;
 mod debug;
 mod execute;
 mod leader;

@@ -89,11 +89,15 @@ impl From<&store::Error> for Failure {
             E::LoadAlreadyInProgress => Failure::LoadInProgress,
             E::InvalidData(why) => Failure::InvalidSqlite(why.clone()),
             E::DiskSpace { need, free } => Failure::DiskTooSmall { need: *need, free: *free },
+            E::TooShort => Failure::BootTooShort,
+            E::NotSqlite => Failure::BootNotSqlite,
+            E::NotLeader => Failure::NotLeader,
+            E::NotSingleNode => Failure::NotSingleNode,
             E::LoadUnknown(why) => Failure::LoadOutcomeUnknown(why.clone()),
             // Why is for the operator: it is in the log. What was under way may have happened.
             E::Stopped(_) => Failure::Internal("node is stopping".into()),
             E::Sql(error) => Failure::Sql(error.message.clone()),
-            E::ClientGone | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
+            E::ClientGone | E::Changed | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
                 Failure::Internal(error.to_string())
             }
         }

@@ -17,8 +17,8 @@ use super::memory::{Held, Memory};
 use super::params::Params;
 use super::render::Options;
 use super::{
-    backup, debug, execute, leader, licenses, load, nodes, query, readyz, remove, request, response, root, snapshot,
-    sql, status,
+    backup, boot, debug, execute, leader, licenses, load, nodes, query, readyz, remove, request, response, root,
+    snapshot, sql, status,
 };
 use crate::config::Config;
 use crate::metrics::{Counter, Metrics};
@@ -182,6 +182,14 @@ const ROUTES: &[Route] = &[
         counter: None,
         content_type: None,
         handle: |call, body| Box::pin(remove::handle(call, body)),
+    },
+    Route {
+        path: Path::Exact("/boot"),
+        methods: &[Method::POST],
+        permissions: &["load"],
+        counter: Some(|metrics| &metrics.http.boot),
+        content_type: None,
+        handle: |call, body| Box::pin(boot::handle(call, body)),
     },
     Route {
         path: Path::Prefix("/status"),

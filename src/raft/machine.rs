@@ -8,6 +8,7 @@
 //!
 //! `last_applied` moves only after an entry's effect is complete; a fault leaves it and stops the node.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ pub enum Refusal {
     NoSuchLoad,
     #[error("load is incomplete or damaged")]
     LoadDamaged,
+    /// A file made of SQL text, for a database that isn't empty any more.
+    #[error("database was changed during the load")]
+    Changed,
 }
 
 /// Why a checkpoint didn't happen, where that is no fault.
@@ -59,6 +63,7 @@ pub enum Checkpoint {
     Clean(Option<u64>),
     Busy,
     Leased,
+    Running,
     /// A load is open: nothing passes its begin (hazard H13).
     LoadOpen,
 }
@@ -258,6 +263,11 @@ impl Machine {
         })
     }
 
+    /// The index of the last change (0: none), if the database is as a new one.
+    pub fn empty_since(&mut self) -> Result<Option<u64>, Fault> {
+        self.unless_faulty(|machine| Ok(machine.database.writer().is_empty()?.then(|| machine.last_change())))
+    }
+
     /// Takes note of a received file, whose load is about to begin.
     pub fn add_spool(&mut self, spool: Spool) {
         self.spools.push(spool);
@@ -290,6 +300,25 @@ impl Machine {
         observed.engine.clone_from(&self.applied.engine);
     }
 
+    /// Makes the prepared file at `staged` the database, beside the log: what is applied by now is its past, and void.
+    /// Returns where that ends. Only where this node is the whole cluster.
+    pub fn boot(&mut self, staged: &Path, incarnation: String) -> Result<Result<LogId, Refusal>, Fault> {
+        self.unless_faulty(|machine| {
+            if machine.load.is_some() {
+                return Ok(Err(Refusal::LoadInProgress));
+            }
+            let void = machine.applied.last_applied.expect("a node that leads has applied its first entry");
+            let mut applied = machine.loaded(void);
+            (applied.incarnation, applied.void) = (incarnation, Some(void));
+            machine.replace(staged, applied)?;
+            Ok(Ok(void))
+        })
+    }
+
+    fn last_change(&self) -> u64 {
+        self.applied.last_change.as_ref().map_or(0, |id| id.index)
+    }
+
     fn last_index(&self) -> Option<u64> {
         self.applied.last_applied.as_ref().map(|id| id.index)
     }
@@ -302,6 +331,7 @@ impl Machine {
         let result = work(self);
         if let Err(fault) = &result {
             self.fault = Some(fault.clone());
+            self.current.set_faulty();
         }
         result
     }
@@ -314,6 +344,7 @@ impl Machine {
             }
             Outcome::Busy => Checkpoint::Busy,
             Outcome::Leased => Checkpoint::Leased,
+            Outcome::Running => Checkpoint::Running,
         }
     }
 
@@ -340,7 +371,10 @@ impl Machine {
                     let executed = entry::scope(time_ms, &seed, || self.load_text(log_id, &load, &limits));
                     executed.map(Response::Executed)
                 }
-                Ok(load) => self.adopt(log_id, load),
+                Ok(_) if commit.unchanged_since.is_some_and(|index| index != self.last_change()) => {
+                    Ok(Response::Refused(Refusal::Changed))
+                }
+                Ok(load) => self.adopt(log_id, load, commit.unchanged_since.is_some()),
             },
             Some(Kind::LoadAbort(abort)) => {
                 if self.open_load() != Some(abort.load_id) {
@@ -459,17 +493,30 @@ impl Machine {
 
     /// From here only the content could fail the load, and that is known; other trouble is a fault of this node,
     /// which keeps the old generation and tries again at the next start.
-    fn adopt(&mut self, log_id: LogId, mut load: Load) -> Result<Response, Fault> {
+    fn adopt(&mut self, log_id: LogId, mut load: Load, keep_foreign_keys: bool) -> Result<Response, Fault> {
         load.prepare(&*self.world.disk).map_err(Fault)?;
-        let on = self.applied.foreign_keys_default;
-        let applied =
-            Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys: on, ..self.applied.clone() };
-        self.database.adopt(load.path(), &applied.encode())?;
+        let mut applied = self.loaded(log_id);
+        if keep_foreign_keys {
+            applied.foreign_keys = self.applied.foreign_keys;
+        }
+        self.replace(load.path(), applied)?;
+        Ok(Response::Done)
+    }
+
+    /// The replicated state after a load at `log_id`.
+    fn loaded(&self, log_id: LogId) -> Applied {
+        let foreign_keys = self.applied.foreign_keys_default;
+        Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys, ..self.applied.clone() }
+    }
+
+    /// Makes the prepared file at `staged` the database, and `applied` the state that it stands for.
+    fn replace(&mut self, staged: &Path, applied: Applied) -> Result<(), Fault> {
+        self.database.adopt(staged, &applied.encode())?;
         self.applied = applied;
         self.clean = self.applied.clone();
-        self.set_foreign_keys(on)?;
+        self.set_foreign_keys(self.applied.foreign_keys)?;
         self.current.set_generation(self.database.generation());
-        self.database.remove_replaced()?;
-        Ok(Response::Done)
+        self.observe(None);
+        self.database.remove_replaced()
     }
 }

@@ -4,10 +4,12 @@
 //! execute ─► propose ─► raft log ─► machine (writer's lane) ─► answer
 //! query ───► consistency ─► readers (a lane each) ─► rows into a sink
 //! backup ──► read index ─► checkpoint + lease ─► chunks
+//! boot ────► spool ─► check ─► swap beside the log, which is purged
 //! load ────► spool ─► check ─► LoadBegin, chunks, LoadCommit through the log
 //! ```
 
 pub mod backup;
+pub mod boot;
 pub mod checkpoint;
 pub mod execute;
 pub mod leader;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::storage::RaftLogStorage;
 use tokio::sync::watch;
 
 pub use error::Error;
@@ -37,7 +40,7 @@ pub use error::Error;
 use crate::command::{Command, Kind, Limits};
 use crate::db::database::Paths;
 use crate::db::engine;
-use crate::db::readers::{Current, Readers};
+use crate::db::readers::{Bounds, Current, Readers};
 use crate::metrics::Metrics;
 use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
@@ -57,7 +60,7 @@ pub struct Options {
     pub node_id: String,
     pub node: Node,
     pub foreign_keys: bool,
-    pub readers_max: usize,
+    pub readers: Bounds,
     pub checkpoint: checkpoint::Options,
     pub maintenance: maintenance::Options,
     /// Quorum not heard for this long: the lease is over.
@@ -125,8 +128,12 @@ impl Store {
                 Ok::<_, Error>((log, machine))
             })
             .await;
-        let (log, machine) = opened?;
-        let readers = Readers::new(world, &paths, machine.current().clone(), options.readers_max);
+        let (mut log, machine) = opened?;
+        // What a boot left of the log may still lie on the disk.
+        if let Some(void) = machine.applied().void {
+            log.purge(void).await.map_err(|error| Error::Raft(error.to_string()))?;
+        }
+        let readers = Readers::new(world, &paths, machine.current().clone(), options.readers);
         let (current, observed) = (machine.current().clone(), machine.observed().clone());
         let machine = Lane::start(&*world.lanes, "writer", machine);
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
@@ -231,6 +238,11 @@ impl Store {
             Ok(Err(RaftError::APIError(_))) => Err(Error::LeaderNotFound),
             Err(_) => Err(Error::LeaderNotFound),
         }
+    }
+
+    /// A name that no other cluster or incarnation has.
+    fn draw_id(&self) -> String {
+        format!("{:016x}{:016x}", self.world.entropy.next_u64(), self.world.entropy.next_u64())
     }
 
     fn temporary(&self, name: &str) -> PathBuf {

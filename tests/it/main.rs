@@ -3,10 +3,12 @@
 
 mod node;
 
+mod boot;
 mod bounds;
 mod command_line;
 mod data_directory;
 mod diagnostics;
 mod http_cases;
 mod kill;
+mod load_text;
 mod queue;
