@@ -18,6 +18,8 @@ pub mod db;
 
 pub mod command;
 
+pub mod metrics;
+
 pub mod world;
 
 pub mod shell;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rqlite::config::{self, Config};
+use rqlite::world::host::{Facts, Host};
 use rqlite::world::{Disk, Entropy, World};
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -171,6 +172,7 @@ impl Machine {
             disk: Arc::new(self.disk.clone()),
             entropy: entropy(seed.fork("entropy"), self.is_seeded),
             lanes: Arc::new(SimLanes::new(seed.fork("lanes"), self.disk.clone(), self.options.lane_longest_ms)),
+            host: Arc::new(NoHost),
             chaos: Arc::new(SimChaos::new(&self.name, alive, seed.fork("chaos"), trace, observer)),
         }
     }
@@ -186,6 +188,8 @@ impl Machine {
             format!("-raft-snap={}", node.snapshot_entries),
             format!("-raft-snap-wal-size={}", node.snapshot_wal_bytes),
             format!("-raft-snap-int={}ms", node.snapshot_interval_ms),
+            // One entry an operation: the history knows an entry by the last operation that it shows.
+            "-write-queue-batch-size=1".into(),
             DATA.into(),
         ];
         match config::parse(&arguments, Path::new("/")) {
@@ -202,6 +206,15 @@ impl Machine {
             looked.unwrap_or_else(|error| panic!("the database can't be read after index {index}: {error}"));
         self.shared.trace.line(format_args!("{} applied {index} {:016x}", self.name, content.hash));
         self.shared.history().apply(index, State { content, mark });
+    }
+}
+
+/// What /status tells of the machine: nothing that varies.
+struct NoHost;
+
+impl Host for NoHost {
+    fn facts(&self) -> Facts {
+        Facts::default()
     }
 }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 /// Every kind of call and outcome that is counted.
 pub const ALL: &[&str] = &[
     "writes",
+    "writes: queued",
+    "writes: with a read",
     "writes: refused",
     "writes: unknown",
     "reads",

@@ -254,8 +254,71 @@ async fn create_schema(client: &mut Client, filler_bytes: u64, shared: &Shared) 
 async fn write(client: &mut Client, random: &mut Random, options: &Workload, shared: &Shared) -> bool {
     let (statements, transaction) = schema::write(shared.history().next_id(), random, options.value_bytes);
     // Now and then a client gives up early.
-    let timeout_ms = if random.chance(1, 20) { random.below(30) } else { 5_000 };
-    execute(client, statements, transaction, Duration::from_millis(timeout_ms), shared).await
+    let timeout = Duration::from_millis(if random.chance(1, 20) { random.below(30) } else { 5_000 });
+    match random.below(8) {
+        0 => queue(client, statements, timeout, shared).await,
+        1 => request(client, statements, transaction, timeout, shared).await,
+        _ => execute(client, statements, transaction, timeout, shared).await,
+    }
+}
+
+/// A queued write that waits. True if it was written.
+async fn queue(client: &mut Client, statements: Vec<Statement>, timeout: Duration, shared: &Shared) -> bool {
+    let body = body(&statements);
+    let path = format!("/db/execute?queue&wait&timeout={}ms", timeout.as_millis());
+    let id = shared.history().call(Work::Execute { statements, transaction: false });
+    let result = client.call(Method::POST, &path, body, Manner::quick(timeout)).await;
+    let mut history = shared.history();
+    // A node that isn't open says so with a 200.
+    let is_queued = |answer: Answer| String::from_utf8_lossy(&answer.body).contains("sequence_number");
+    let is_written = result.is_ok_and(|answer| answer.status == 200 && is_queued(answer));
+    if is_written {
+        history.reached.note("writes: queued");
+        history.acknowledge(id, None);
+    } else {
+        history.reached.note("writes: unknown");
+    }
+    is_written
+}
+
+/// /db/request of the operation that `statements` name, and of a read of what it made.
+async fn request(
+    client: &mut Client,
+    statements: Vec<Statement>,
+    transaction: bool,
+    timeout: Duration,
+    shared: &Shared,
+) -> bool {
+    let mut with_read = statements.clone();
+    with_read.push(Statement { sql: schema::MARK.into(), parameters: Vec::new() });
+    let (body, count) = (body(&with_read), with_read.len());
+    let id = shared.history().call(Work::Execute { statements, transaction });
+    let floor = shared.history().floor();
+    let result = client.call(Method::POST, &path("/db/request", transaction), body, Manner::quick(timeout)).await;
+    let Some(results) = told(id, transaction, result, shared) else { return false };
+    if let Some(read) = results.get(count - 1) {
+        let mut history = shared.history();
+        history.reached.note("writes: with a read");
+        match schema::mark(&read["values"][0]) {
+            Some(mark) => history.read("request", floor, mark),
+            None => drop(history.judge::<()>(Err(format!("reads: a request answers {read} for its read")))),
+        }
+    }
+    true
+}
+
+fn path(endpoint: &str, transaction: bool) -> String {
+    format!("{endpoint}?raft_index{}", if transaction { "&transaction" } else { "" })
+}
+
+fn body(statements: &[Statement]) -> Bytes {
+    let statement = |statement: &Statement| {
+        let mut parts = vec![json!(statement.sql)];
+        parts.extend(statement.parameters.iter().cloned());
+        json!(parts)
+    };
+    let body: Vec<Value> = statements.iter().map(statement).collect();
+    serde_json::to_vec(&body).expect("JSON can be written").into()
 }
 
 /// /db/execute of the operation that `statements` name. True if there was an answer.
@@ -266,44 +329,36 @@ async fn execute(
     timeout: Duration,
     shared: &Shared,
 ) -> bool {
-    let body: Vec<Value> = statements
-        .iter()
-        .map(|statement| {
-            let mut parts = vec![json!(statement.sql)];
-            parts.extend(statement.parameters.iter().cloned());
-            json!(parts)
-        })
-        .collect();
-    let body = serde_json::to_vec(&body).expect("JSON can be written");
-    let path = if transaction { "/db/execute?raft_index&transaction" } else { "/db/execute?raft_index" };
+    let body = body(&statements);
     let id = shared.history().call(Work::Execute { statements, transaction });
-    let result = client.call(Method::POST, path, body.into(), Manner::quick(timeout)).await;
+    let result = client.call(Method::POST, &path("/db/execute", transaction), body, Manner::quick(timeout)).await;
+    told(id, transaction, result, shared).is_some()
+}
+
+/// Notes what an answer says of an operation; its results, if it was answered.
+fn told(id: OpId, transaction: bool, result: Result<Answer, String>, shared: &Shared) -> Option<Vec<Value>> {
     let mut history = shared.history();
-    let Ok(answer) = result else {
+    let answer = result.ok().filter(|answer| answer.status == 200);
+    let parsed: Option<Value> = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+    let results = parsed.as_ref().and_then(|parsed| parsed["results"].as_array()).filter(|results| !results.is_empty());
+    let Some(results) = results else {
         history.reached.note("writes: unknown");
-        return false;
+        return None;
     };
-    let parsed: Option<Value> = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200);
-    let results = parsed.as_ref().and_then(|parsed| parsed["results"].as_array());
-    match results {
-        // Without a transaction the operation is there if its first statement, or any but the schema's, went well.
-        Some(results) if !results.is_empty() => {
-            let failed = |result: &Value| result.get("error").is_some();
-            let is_refused = if transaction { results.iter().any(failed) } else { failed(&results[0]) };
-            if is_refused {
-                history.reached.note("writes: refused");
-                history.refuse(id);
-            } else {
-                history.reached.note("writes");
-                history.acknowledge(id, parsed.as_ref().and_then(|parsed| parsed["raft_index"].as_u64()));
-            }
-            true
+    // Without a transaction the operation is there if its first statement, or any but the schema's, went well.
+    let failed = |result: &Value| result.get("error").is_some();
+    let is_refused = if transaction { results.iter().any(failed) } else { failed(&results[0]) };
+    match is_refused {
+        true => {
+            history.reached.note("writes: refused");
+            history.refuse(id);
         }
-        _ => {
-            history.reached.note("writes: unknown");
-            false
+        false => {
+            history.reached.note("writes");
+            history.acknowledge(id, parsed.as_ref().and_then(|parsed| parsed["raft_index"].as_u64()));
         }
     }
+    Some(results.clone())
 }
 
 async fn read(client: &mut Client, random: &mut Random, shared: &Shared) -> bool {

@@ -22,6 +22,8 @@ const RAFT_INDEX: HeaderName = HeaderName::from_static("x-rqlite-raft-index");
 pub async fn handle(call: Call) -> Response {
     match open(&call).await {
         Ok(backup) => {
+            call.api.metrics.store.num_backups.increment();
+            *call.api.last_backup.lock().expect("no panic holds this lock") = Some(call.api.world.clock.unix_now());
             let index = HeaderValue::from(backup.index);
             let content_type = match call.params.fmt {
                 params::Format::Sql => "application/sql",

@@ -19,6 +19,7 @@ pub async fn handle(call: Call, body: Body) -> Response {
         return queue::handle(call, body).await;
     }
     let began = Instant::now();
+    call.api.metrics.http.executions.increment();
     match execute(&call, body).await {
         Ok((executed, index, held)) => results::executed(&call, executed, index, held, began).await,
         Err(failure) => call.fail(Endpoint::Execute, &failure),
@@ -27,6 +28,7 @@ pub async fn handle(call: Call, body: Body) -> Response {
 
 async fn execute(call: &Call, body: Body) -> Result<(Executed, u64, Held), Failure> {
     let received = receive::text_or_json(call, body).await?;
+    call.api.metrics.http.execute_stmts_rx.add(received.statements.len());
     let request = Execute { statements: received.statements, transaction: call.params.transaction };
     let (executed, index) = call.store()?.execute(request, positive(call.params.db_timeout)).await?;
     Ok((executed, index, received.held))

@@ -15,13 +15,19 @@ pub mod body;
 
 mod backup;
 mod boot;
+mod debug;
 mod execute;
+mod leader;
+mod licenses;
 mod load;
+mod nodes;
 mod query;
 mod queue;
 mod readyz;
+mod remove;
 mod request;
 mod root;
+mod snapshot;
 mod sql;
 mod status;
 

@@ -32,6 +32,7 @@ async fn open(call: &Call, body: Body) -> Result<(Source, Option<u64>), Failure>
         true => of_url(call),
         false => receive::text_or_json(call, body).await?,
     };
+    call.api.metrics.http.query_stmts_rx.add(received.statements.len());
     let timeout = positive(call.params.linearizable_timeout).unwrap_or(LINEARIZABLE_TIMEOUT);
     let (reading, index) = call.store()?.query(query(call, received.statements, timeout)).await?;
     Ok((Source::Reading(reading, received.held), index))

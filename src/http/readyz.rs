@@ -27,6 +27,10 @@ pub async fn handle(call: Call) -> Response {
         // Every entry that was committed when this node became ready is applied, and it leads: it is in sync.
         lines.push("[+]sync ok");
     }
+    if !store.can_read().await {
+        lines.push("[+]db not ok: (the database can't be opened, [])");
+        return text(StatusCode::SERVICE_UNAVAILABLE, &lines);
+    }
     lines.push("[+]db ok");
     text(StatusCode::OK, &lines)
 }

@@ -25,6 +25,7 @@ pub async fn handle(call: Call, body: Body) -> Response {
 
 async fn request(call: &Call, body: Body) -> Result<(Requested, Held), Failure> {
     let received = receive::json(call, body).await?;
+    call.api.metrics.http.request_stmts_rx.add(received.statements.len());
     let requested = call.store()?.request(query(call, received.statements, LINEARIZABLE_TIMEOUT)).await?;
     Ok((requested, received.held))
 }

@@ -15,3 +15,4 @@ pub mod state_machine;
 pub mod log;
 
 pub mod network;
+pub mod observed;

@@ -41,7 +41,10 @@ pub async fn watch(store: Store) {
         };
         if is_leader && term != Some(current) {
             match take_office(&store).await {
-                Ok(()) => term = Some(current),
+                Ok(()) => {
+                    term = Some(current);
+                    store.metrics.store.leader_changes_observed.increment();
+                }
                 Err(error) => tracing::debug!(%error, "lost office at once"),
             }
         }

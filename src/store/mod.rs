@@ -15,15 +15,18 @@ pub mod execute;
 pub mod leader;
 pub mod load;
 pub mod maintenance;
+pub mod members;
 pub mod query;
 pub mod request;
+pub mod snapshot;
 pub mod status;
 
 mod error;
 mod free_space;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::ReadPolicy;
@@ -37,10 +40,12 @@ pub use error::Error;
 use crate::command::{Command, Kind, Limits};
 use crate::db::database::Paths;
 use crate::db::engine;
-use crate::db::readers::{Bounds, Readers};
+use crate::db::readers::{Bounds, Current, Readers};
+use crate::metrics::Metrics;
 use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
 use crate::raft::network::NoPeers;
+use crate::raft::observed::Observed;
 use crate::raft::state_machine::{OnFatal, StateMachine};
 use crate::raft::types::{LogId, Node, NodeId, Payload, TypeConfig};
 use crate::world::{Lane, World};
@@ -62,6 +67,7 @@ pub struct Options {
     pub leader_lease: Duration,
     /// An entry that is passed without being applied; 0: none.
     pub skip_entry: u64,
+    pub metrics: Arc<Metrics>,
 }
 
 /// See the module. Cloning is cheap.
@@ -76,6 +82,11 @@ pub struct Store {
     ready_at: Option<LogId>,
     machine: Lane<Machine>,
     readers: Readers,
+    current: Arc<Current>,
+    observed: Arc<Mutex<Observed>>,
+    /// The term of the last strong read; 0: none.
+    strong_read_term: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
     free_space: Arc<FreeSpace>,
     counters: Arc<checkpoint::Counters>,
     /// Why this node can't go on.
@@ -103,6 +114,7 @@ impl Store {
         let opener = Lane::start(&*world.lanes, "open", ());
         let (world_, paths_, skip, report) = (world.clone(), paths.clone(), options.skip_entry, on_fatal.clone());
         let directory = options.data_dir.join("raft");
+        let metrics = options.metrics.clone();
         let opened = opener
             .call(move |_| {
                 let log = Log::open(&world_, &directory, Default::default(), move |why| report(why))?;
@@ -111,7 +123,7 @@ impl Store {
                 if is_purged && !world_.disk.exists(&paths_.state()).unwrap_or(true) {
                     return Err(Error::Incomplete { what: format!("{}: it is missing", paths_.state().display()) });
                 }
-                let machine = Machine::open(&world_, &paths_, skip)?;
+                let machine = Machine::open(&world_, &paths_, skip, metrics)?;
                 check_belong_together(&log, &machine, &directory)?;
                 Ok::<_, Error>((log, machine))
             })
@@ -122,6 +134,7 @@ impl Store {
             log.purge(void).await.map_err(|error| Error::Raft(error.to_string()))?;
         }
         let readers = Readers::new(world, &paths, machine.current().clone(), options.readers);
+        let (current, observed) = (machine.current().clone(), machine.observed().clone());
         let machine = Lane::start(&*world.lanes, "writer", machine);
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
         let config = raft_config(options.leader_lease)?;
@@ -140,12 +153,16 @@ impl Store {
             world: world.clone(),
             free_space: Arc::new(FreeSpace::new(world, &paths)),
             paths,
+            metrics: options.metrics.clone(),
             options: Arc::new(options),
             raft,
             ready_at,
             log,
             machine,
             readers,
+            current,
+            observed,
+            strong_read_term: Arc::default(),
             counters: Arc::default(),
             fatal,
         };
@@ -201,6 +218,7 @@ impl Store {
         let time_ms = self.world.clock.unix_now().as_millis() as u64;
         let seed = seed.to_vec().into();
         let command = Command { time_ms, seed, limits: Some(limits), kind: Some(kind) };
+        self.metrics.store.num_uncompressed_commands.increment();
         match self.raft.client_write(Payload::from(&command)).await {
             Ok(written) => Ok(Proposed { index: written.log_id.index, response: written.data }),
             Err(error) => Err(write_error(error)),
@@ -210,6 +228,10 @@ impl Store {
     /// Confirms that this node leads, and waits until everything committed so far is applied.
     async fn read_index(&self, timeout: Duration) -> Result<(), Error> {
         let confirmed = tokio::time::timeout(timeout, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        self.metrics.store.num_verify_leader.increment();
+        if !matches!(confirmed, Ok(Ok(_))) {
+            self.metrics.store.num_verify_leader_failed.increment();
+        }
         match confirmed {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::Fatal(fatal))) => Err(Error::Stopped(fatal.to_string())),

@@ -5,11 +5,14 @@ mod content;
 mod node;
 
 mod boot;
+mod bounds;
 mod chinook;
 mod command_line;
 mod data_directory;
+mod diagnostics;
 mod dump_cases;
 mod http_cases;
 mod kill;
 mod load_text;
 mod loads;
+mod queue;

@@ -1,7 +1,7 @@
 //! A node as a process: started on a directory, asked over HTTP, killed.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -67,6 +67,16 @@ impl Node {
         command
     }
 
+    /// Asks again and again, but not for ever.
+    #[track_caller]
+    pub fn wait_until(&self, is_so: impl Fn(&Node) -> bool) {
+        let started = Instant::now();
+        while !is_so(self) {
+            assert!(started.elapsed() < PATIENCE, "it doesn't come to that\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[track_caller]
     pub fn wait_until_ready(&mut self) {
         let agent = self.agent();
@@ -114,6 +124,21 @@ impl Node {
             }
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The most memory that the process had, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        let process = self.process.as_ref().expect("the node runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// A connection of one's own, to do with as a bad client does.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
     }
 
     pub fn log(&self) -> String {

@@ -65,6 +65,7 @@ impl Served {
             maintenance: maintenance::Options { optimize: Duration::ZERO, vacuum: Duration::ZERO },
             leader_lease: Duration::from_millis(500),
             skip_entry: 0,
+            metrics: Default::default(),
         };
         let store = Store::open(&world, options).await.unwrap();
         spawn(leader::watch(store.clone()));
