@@ -3,6 +3,7 @@
 
 mod node;
 
+mod backups;
 mod command_line;
 mod data_directory;
 mod http_cases;
