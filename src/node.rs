@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::db::readers::Bounds;
+use crate::http::memory::{self, Memory};
 use crate::http::routes::{Api, router};
 use crate::http::serve::serve;
+use crate::queue::Queue;
 use crate::raft::types::Node as RaftNode;
 use crate::store::{self, Store, checkpoint, leader, maintenance};
 use crate::world::{World, spawn};
@@ -48,7 +50,9 @@ pub async fn run(
         world: world.clone(),
         config: config.clone(),
         started: world.clock.unix_now(),
+        memory: Memory::new(memory::BYTES_MAX),
         store: OnceLock::new(),
+        queue: OnceLock::new(),
     });
     let data_dir = DataDir::open(&world, &config.data_dir, &config.node_id)?;
     let listener = world.net.listen(&config.http_addr).await;
@@ -78,6 +82,9 @@ pub async fn run(
     match why {
         Some(why) => Err(Error::Fatal(why)),
         None => {
+            if let Some(queue) = api.queue.get() {
+                queue.close().await;
+            }
             store.close().await;
             drop(data_dir);
             Ok(())
@@ -112,6 +119,8 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
     spawn(checkpoint::watch(store.clone()));
     spawn(maintenance::watch(store.clone()));
     leader::bootstrap(&store).await?;
+    let queue = Queue::start(store.clone(), config.write_queue.clone(), api.started.as_nanos() as i64);
+    assert!(api.queue.set(queue).is_ok(), "the store is opened once");
     assert!(api.store.set(store.clone()).is_ok(), "the store is opened once");
     Ok(store)
 }

@@ -25,7 +25,7 @@ use super::SqlError;
 use super::authorizer::Role;
 use super::connection::Connection;
 use super::database::Paths;
-use super::query::{Cursor, Progress, QueryOptions};
+use super::query::{Class, Cursor, Progress, QueryOptions, classify};
 use super::spool::{Space, Spool};
 use super::value::RowSink;
 use crate::command::Statement;
@@ -87,6 +87,9 @@ impl Current {
         self.foreign_keys.load(Ordering::Acquire)
     }
 }
+
+/// What each of some texts is (see [`query::classify`]); the outer error is of the database.
+pub type Classes = Result<Vec<Result<Class, SqlError>>, SqlError>;
 
 /// See the module. Cloning is cheap.
 #[derive(Clone)]
@@ -174,17 +177,35 @@ impl Readers {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
         let gate = timeout(WAIT_MAX, self.gate.clone().read_owned()).await.ok()?;
         let pass = Arc::new(Pass { began: Instant::now(), interrupt: OnceLock::new(), _gate: gate });
-        let idle = self.idle.lock().expect("no panic holds this lock").pop();
-        let lane = idle.unwrap_or_else(|| {
-            let (world, paths, current) = (self.world.clone(), self.paths.clone(), self.current.clone());
-            let reader = Reader { world, paths, current, connection: None, work: Work::Idle };
-            Lane::start(&*self.world.lanes, "reader", reader)
-        });
+        let lane = self.take_idle();
         self.enter(&pass, &lane);
         // Now already: a caller may be gone before its read has begun.
         let reading = Reading { pass: Arc::downgrade(&pass), lane, idle: self.idle.clone(), permit: Some(permit) };
         let started = reading.lane.call(move |reader| reader.start(statements, options, pass)).await;
         Some(started.map(|()| reading))
+    }
+
+    /// Asks SQLite what each statement's text is, as the schema is now; `None` if all readers are busy, or the gate
+    /// stays closed. The statements come back.
+    pub async fn classify(&self, statements: Vec<Statement>) -> Option<(Vec<Statement>, Classes)> {
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let gate = timeout(WAIT_MAX, self.gate.clone().read_owned()).await.ok()?;
+        let lane = self.take_idle();
+        let classified = lane
+            .call(move |reader| {
+                // Here: a caller that is gone must not open the gate before the schema is read.
+                let _gate = gate;
+                let classes = reader.connect().map(|(generation, connection)| {
+                    let classes = statements.iter().map(|statement| classify(&connection, &statement.sql)).collect();
+                    reader.connection = Some((generation, connection));
+                    classes
+                });
+                (statements, classes)
+            })
+            .await;
+        self.idle.lock().expect("no panic holds this lock").push(lane);
+        drop(permit);
+        Some(classified)
     }
 
     /// Closes the gate, with nobody inside, for as long as the answer lives. What clients haven't taken yet goes to
@@ -205,6 +226,15 @@ impl Readers {
             closing.await
         };
         timeout(longest, leave).await.ok().map(|gate| Closed { _gate: gate })
+    }
+
+    fn take_idle(&self) -> Lane<Reader> {
+        let idle = self.idle.lock().expect("no panic holds this lock").pop();
+        idle.unwrap_or_else(|| {
+            let (world, paths, current) = (self.world.clone(), self.paths.clone(), self.current.clone());
+            let reader = Reader { world, paths, current, connection: None, work: Work::Idle };
+            Lane::start(&*self.world.lanes, "reader", reader)
+        })
     }
 
     /// Closes idle connections to a generation that was replaced: its file takes up space until then.

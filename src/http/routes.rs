@@ -13,10 +13,12 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, StatusCode};
 
 use super::error::{Endpoint, Failure};
+use super::memory::{Held, Memory};
 use super::params::Params;
 use super::render::Options;
-use super::{backup, execute, load, query, readyz, response, status};
+use super::{backup, boot, execute, load, query, readyz, request, response, root, sql, status};
 use crate::config::Config;
+use crate::queue::Queue;
 use crate::store::Store;
 use crate::version::RQLITE_VERSION;
 use crate::world::World;
@@ -30,8 +32,11 @@ pub struct Api {
     pub config: Config,
     /// Since 1970.
     pub started: std::time::Duration,
+    pub memory: Memory,
     /// Set once it is open: HTTP answers before that.
     pub store: OnceLock<Store>,
+    /// As the store.
+    pub queue: OnceLock<Queue<Held>>,
 }
 
 /// A request that has passed the common checks.
@@ -66,9 +71,15 @@ impl Call {
     }
 }
 
+/// How a path is matched: percent-decoded, case-sensitive, the first that matches counts.
+enum Path {
+    Exact(&'static str),
+    Prefix(&'static str),
+}
+
 struct Route {
-    /// Of the path, percent-decoded; the first that matches counts.
-    prefix: &'static str,
+    path: Path,
+    /// Empty: any.
     methods: &'static [Method],
     /// Of bare answers too.
     content_type: Option<&'static str>,
@@ -76,43 +87,71 @@ struct Route {
 }
 
 const ROUTES: &[Route] = &[
+    Route { path: Path::Exact("/"), methods: &[], content_type: None, handle: |call, _| Box::pin(root::handle(call)) },
     Route {
-        prefix: "/db/execute",
+        path: Path::Prefix("/db/execute"),
         methods: &[Method::POST],
         content_type: Some(response::JSON),
         handle: |call, body| Box::pin(execute::handle(call, body)),
     },
     Route {
-        prefix: "/db/query",
+        path: Path::Prefix("/db/query"),
         methods: &[Method::GET, Method::POST],
         content_type: Some(response::JSON),
         handle: |call, body| Box::pin(query::handle(call, body)),
     },
     Route {
-        prefix: "/db/backup",
+        path: Path::Prefix("/db/request"),
+        methods: &[Method::POST],
+        content_type: Some(response::JSON),
+        handle: |call, body| Box::pin(request::handle(call, body)),
+    },
+    Route {
+        path: Path::Prefix("/db/sql"),
+        methods: &[Method::GET, Method::POST],
+        content_type: Some(response::JSON),
+        handle: |call, body| Box::pin(sql::handle(call, body)),
+    },
+    Route {
+        path: Path::Prefix("/db/backup"),
         methods: &[Method::GET],
         content_type: None,
         handle: |call, _| Box::pin(backup::handle(call)),
     },
     Route {
-        prefix: "/db/load",
+        path: Path::Prefix("/db/load"),
         methods: &[Method::POST],
         content_type: None,
         handle: |call, body| Box::pin(load::handle(call, body)),
     },
     Route {
-        prefix: "/status",
+        path: Path::Exact("/boot"),
+        methods: &[Method::POST],
+        content_type: None,
+        handle: |call, body| Box::pin(boot::handle(call, body)),
+    },
+    Route {
+        path: Path::Prefix("/status"),
         methods: &[Method::GET],
         content_type: None,
         handle: |call, _| Box::pin(status::handle(call)),
     },
     Route {
-        prefix: "/readyz",
+        path: Path::Prefix("/readyz"),
         methods: &[Method::GET],
         content_type: None,
         handle: |call, _| Box::pin(readyz::handle(call)),
     },
 ];
+
+impl Path {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Path::Exact(text) => path == *text,
+            Path::Prefix(text) => path.starts_with(text),
+        }
+    }
+}
 
 /// The service behind every connection.
 pub fn router(api: Arc<Api>) -> Router {
@@ -143,10 +182,10 @@ async fn checked(api: Arc<Api>, request: Request) -> Response {
     let Some(path) = decode(head.uri.path()) else {
         return response::bare(StatusCode::BAD_REQUEST);
     };
-    let Some(route) = ROUTES.iter().find(|route| path.starts_with(route.prefix)) else {
+    let Some(route) = ROUTES.iter().find(|route| route.path.matches(&path)) else {
         return response::bare(StatusCode::NOT_FOUND);
     };
-    if !route.methods.contains(&head.method) {
+    if !route.methods.is_empty() && !route.methods.contains(&head.method) {
         let mut response = response::bare(StatusCode::METHOD_NOT_ALLOWED);
         if let Some(content_type) = route.content_type {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

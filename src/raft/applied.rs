@@ -20,6 +20,9 @@ pub struct Applied {
     pub incarnation: String,
     /// The last entry that changed the database.
     pub last_change: Option<LogId>,
+    /// The log up to here is no history of this database, which was replaced beside the log: nobody may be sent it
+    /// (hazard H12).
+    pub void: Option<LogId>,
 }
 
 impl Applied {
@@ -34,6 +37,7 @@ impl Applied {
             cluster_id: self.cluster_id.clone(),
             incarnation: self.incarnation.clone(),
             last_change: self.last_change.as_ref().map(Into::into),
+            void: self.void.as_ref().map(Into::into),
         };
         message.encode_to_vec()
     }
@@ -50,6 +54,7 @@ impl Applied {
             cluster_id: message.cluster_id,
             incarnation: message.incarnation,
             last_change: message.last_change.as_ref().map(Into::into),
+            void: message.void.as_ref().map(Into::into),
         })
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! `last_applied` moves only after an entry's effect is complete; a fault leaves it and stops the node.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use openraft::EntryPayload;
@@ -21,7 +22,7 @@ use crate::command::{Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadC
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
 use crate::db::entry;
-use crate::db::execute::Executed;
+use crate::db::execute::{Executed, Reads};
 use crate::db::lease::{Lease, Leases};
 use crate::db::readers::Current;
 use crate::world::{Open, World};
@@ -45,6 +46,9 @@ pub enum Refusal {
     NoSuchLoad,
     #[error("load is incomplete or damaged")]
     LoadDamaged,
+    /// A file made of SQL text, for a database that isn't empty any more.
+    #[error("database was changed during the load")]
+    Changed,
 }
 
 /// Why a checkpoint didn't happen, where that is no fault.
@@ -230,6 +234,11 @@ impl Machine {
         })
     }
 
+    /// The index of the last change (0: none), if the database is as a new one.
+    pub fn empty_since(&mut self) -> Result<Option<u64>, Fault> {
+        self.unless_faulty(|machine| Ok(machine.database.writer().is_empty()?.then(|| machine.last_change())))
+    }
+
     /// Takes note of a received file, whose load is about to begin.
     pub fn add_spool(&mut self, spool: Spool) {
         self.spools.push(spool);
@@ -246,6 +255,25 @@ impl Machine {
             Some(load) => load.prepare(&*self.world.disk),
             None => Err(Refusal::NoSuchLoad.to_string()),
         }
+    }
+
+    /// Makes the prepared file at `staged` the database, beside the log: what is applied by now is its past, and void.
+    /// Returns where that ends. Only where this node is the whole cluster.
+    pub fn boot(&mut self, staged: &Path, incarnation: String) -> Result<Result<LogId, Refusal>, Fault> {
+        self.unless_faulty(|machine| {
+            if machine.load.is_some() {
+                return Ok(Err(Refusal::LoadInProgress));
+            }
+            let void = machine.applied.last_applied.expect("a node that leads has applied its first entry");
+            let mut applied = machine.loaded(void);
+            (applied.incarnation, applied.void) = (incarnation, Some(void));
+            machine.replace(staged, applied)?;
+            Ok(Ok(void))
+        })
+    }
+
+    fn last_change(&self) -> u64 {
+        self.applied.last_change.as_ref().map_or(0, |id| id.index)
     }
 
     fn last_index(&self) -> Option<u64> {
@@ -280,14 +308,15 @@ impl Machine {
     fn command(&mut self, log_id: LogId, payload: &Payload, wants_rows: bool) -> Result<Response, Fault> {
         let command = Command::decode(payload.0.clone())
             .map_err(|error| Fault(format!("it can't be decoded ({error}); is this version too old?")))?;
-        let limits = command.limits.unwrap_or_default();
-        match command.kind {
-            Some(Kind::Execute(request)) => {
-                let executed = entry::scope(command.time_ms, &command.seed, || {
-                    self.execute(log_id, &request, &limits, wants_rows)
-                });
-                executed.map(Response::Executed)
-            }
+        let Command { time_ms, seed, limits, kind } = command;
+        let limits = limits.unwrap_or_default();
+        let mut execute = |request: &Execute, reads: Reads| {
+            let executed = entry::scope(time_ms, &seed, || self.execute(log_id, request, reads, &limits, wants_rows));
+            executed.map(Response::Executed)
+        };
+        match kind {
+            Some(Kind::Execute(request)) => execute(&request, Reads::Counts),
+            Some(Kind::Request(request)) => execute(&request, Reads::Rows),
             Some(Kind::Barrier(_)) => Ok(Response::Done),
             Some(Kind::Settings(settings)) => self.settings(settings),
             Some(Kind::LoadBegin(begin)) => Ok(self.load_begin(log_id, &begin)),
@@ -295,11 +324,13 @@ impl Machine {
             Some(Kind::LoadCommit(commit)) => match self.take_complete(&commit) {
                 Err(refusal) => Ok(Response::Refused(refusal)),
                 Ok(load) if load.content == LoadContent::Sql => {
-                    let executed =
-                        entry::scope(command.time_ms, &command.seed, || self.load_text(log_id, &load, &limits));
+                    let executed = entry::scope(time_ms, &seed, || self.load_text(log_id, &load, &limits));
                     executed.map(Response::Executed)
                 }
-                Ok(load) => self.adopt(log_id, load),
+                Ok(_) if commit.unchanged_since.is_some_and(|index| index != self.last_change()) => {
+                    Ok(Response::Refused(Refusal::Changed))
+                }
+                Ok(load) => self.adopt(log_id, load, commit.unchanged_since.is_some()),
             },
             Some(Kind::LoadAbort(abort)) => {
                 if self.open_load() != Some(abort.load_id) {
@@ -317,11 +348,12 @@ impl Machine {
         &mut self,
         log_id: LogId,
         request: &Execute,
+        reads: Reads,
         limits: &Limits,
         wants_rows: bool,
     ) -> Result<Executed, Fault> {
         let writer = self.database.writer();
-        let executed = writer.execute(request, limits, wants_rows)?;
+        let executed = writer.execute(request, reads, limits, wants_rows)?;
         // `PRAGMA foreign_keys` is replicated state.
         self.applied.foreign_keys = writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
         self.current.set_foreign_keys(self.applied.foreign_keys);
@@ -389,17 +421,29 @@ impl Machine {
 
     /// From here only the content could fail the load, and that is known; other trouble is a fault of this node,
     /// which keeps the old generation and tries again at the next start.
-    fn adopt(&mut self, log_id: LogId, mut load: Load) -> Result<Response, Fault> {
+    fn adopt(&mut self, log_id: LogId, mut load: Load, keep_foreign_keys: bool) -> Result<Response, Fault> {
         load.prepare(&*self.world.disk).map_err(Fault)?;
-        let on = self.applied.foreign_keys_default;
-        let applied =
-            Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys: on, ..self.applied.clone() };
-        self.database.adopt(load.path(), &applied.encode())?;
+        let mut applied = self.loaded(log_id);
+        if keep_foreign_keys {
+            applied.foreign_keys = self.applied.foreign_keys;
+        }
+        self.replace(load.path(), applied)?;
+        Ok(Response::Done)
+    }
+
+    /// The replicated state after a load at `log_id`.
+    fn loaded(&self, log_id: LogId) -> Applied {
+        let foreign_keys = self.applied.foreign_keys_default;
+        Applied { last_applied: Some(log_id), last_change: Some(log_id), foreign_keys, ..self.applied.clone() }
+    }
+
+    /// Makes the prepared file at `staged` the database, and `applied` the state that it stands for.
+    fn replace(&mut self, staged: &Path, applied: Applied) -> Result<(), Fault> {
+        self.database.adopt(staged, &applied.encode())?;
         self.applied = applied;
         self.clean = self.applied.clone();
-        self.set_foreign_keys(on)?;
+        self.set_foreign_keys(self.applied.foreign_keys)?;
         self.current.set_generation(self.database.generation());
-        self.database.remove_replaced()?;
-        Ok(Response::Done)
+        self.database.remove_replaced()
     }
 }

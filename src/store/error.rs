@@ -29,6 +29,18 @@ pub enum Error {
     InvalidData(String),
     #[error("insufficient disk space: need {need} bytes, {free} free")]
     DiskSpace { need: u64, free: u64 },
+    /// A boot of too few bytes for a header.
+    #[error("EOF")]
+    TooShort,
+    #[error("invalid SQLite data")]
+    NotSqlite,
+    #[error("not leader")]
+    NotLeader,
+    #[error("not single-node")]
+    NotSingleNode,
+    /// A load that was meant for an empty database.
+    #[error("database was changed during the load")]
+    Changed,
     #[error("load outcome unknown: {0}")]
     LoadUnknown(String),
     /// The client went away while its load was received.

@@ -63,8 +63,7 @@ async fn take_office(store: &Store) -> Result<(), Error> {
     tracing::info!("this node (ID={}) is now Leader", store.options.node_id);
     let mut settings = Settings::default();
     if applied.cluster_id.is_empty() {
-        settings.cluster_id =
-            Some(format!("{:016x}{:016x}", store.world.entropy.next_u64(), store.world.entropy.next_u64()));
+        settings.cluster_id = Some(store.draw_id());
     }
     let fingerprint = engine::fingerprint();
     if applied.engine != fingerprint {

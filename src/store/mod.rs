@@ -4,16 +4,19 @@
 //! execute ─► propose ─► raft log ─► machine (writer's lane) ─► answer
 //! query ───► consistency ─► readers (a lane each) ─► rows into a sink
 //! backup ──► read index ─► checkpoint + lease ─► chunks
+//! boot ────► spool ─► check ─► swap beside the log, which is purged
 //! load ────► spool ─► check ─► LoadBegin, chunks, LoadCommit through the log
 //! ```
 
 pub mod backup;
+pub mod boot;
 pub mod checkpoint;
 pub mod execute;
 pub mod leader;
 pub mod load;
 pub mod maintenance;
 pub mod query;
+pub mod request;
 pub mod status;
 
 mod error;
@@ -26,6 +29,7 @@ use std::time::Duration;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::storage::RaftLogStorage;
 use tokio::sync::watch;
 
 pub use error::Error;
@@ -112,7 +116,11 @@ impl Store {
                 Ok::<_, Error>((log, machine))
             })
             .await;
-        let (log, machine) = opened?;
+        let (mut log, machine) = opened?;
+        // What a boot left of the log may still lie on the disk.
+        if let Some(void) = machine.applied().void {
+            log.purge(void).await.map_err(|error| Error::Raft(error.to_string()))?;
+        }
         let readers = Readers::new(world, &paths, machine.current().clone(), options.readers);
         let machine = Lane::start(&*world.lanes, "writer", machine);
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
@@ -208,6 +216,11 @@ impl Store {
             Ok(Err(RaftError::APIError(_))) => Err(Error::LeaderNotFound),
             Err(_) => Err(Error::LeaderNotFound),
         }
+    }
+
+    /// A name that no other cluster or incarnation has.
+    fn draw_id(&self) -> String {
+        format!("{:016x}{:016x}", self.world.entropy.next_u64(), self.world.entropy.next_u64())
     }
 
     fn temporary(&self, name: &str) -> PathBuf {

@@ -4,8 +4,10 @@
 mod node;
 
 mod backups;
+mod boot;
 mod command_line;
 mod data_directory;
 mod http_cases;
 mod kill;
+mod load_text;
 mod loads;

@@ -13,7 +13,7 @@
 //! | S19 VACUUM or another program breaks the chain | there is no chain; VACUUMs are in [`checkpoint::workload`], other programs in `engine` h03_main_file |
 //! | S22 a failed start truncates the database | `it` data_directory, `s22_...` |
 //! | S24 quotes in the path | `it` loads, `s24_...` |
-//! | S29 a bad file destroys the database | `it` loads, `s29_bad_loads`; seeds, `refused`; mutants 04, 19 |
+//! | S29 a bad file destroys the database | `it` loads, `s29_bad_loads`; seeds, `refused`; mutant 04 |
 //! | S31 a slow client of a backup blocks others | [`h15_gate`], `a_client_that_stops...`; `it` backups, `s31_...` |
 //! | S37 a damaged backup with a 200 | seeds, `backups`; mutant 16; [`h15_gate`], `a_backup_that_cant_be_kept...` |
 //! | S39 randomness and time differ | `engine` same_log, h08; `it` http_cases; seeds, `replay` |
