@@ -30,14 +30,14 @@ fn millions_of_rows_take_no_memory() {
     let directory = tempfile::tempdir().unwrap();
     let mut node = Node::new(directory.path(), &[]);
     node.start();
-    let idle = node.memory_peak();
+    let idle = node.peak_memory();
     let response = node.agent().post(node.url("/db/query")).content_type("application/json").send(many()).unwrap();
     let mut last = Tail::default();
     io::copy(&mut response.into_body().into_reader(), &mut last).unwrap();
     assert!(last.count > 40_000_000, "only {} bytes came", last.count);
     assert!(last.text().ends_with(&format!("[{ROWS},\"row {ROWS}\"]]}}]}}")), "{}", last.text());
 
-    let more = (node.memory_peak() - idle) >> 20;
+    let more = (node.peak_memory() - idle) >> 20;
     assert!(more <= 64, "{more} MiB more than idle");
 }
 

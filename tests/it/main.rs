@@ -4,6 +4,7 @@
 mod content;
 mod node;
 
+mod backups;
 mod boot;
 mod bounds;
 mod chinook;

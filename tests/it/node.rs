@@ -126,12 +126,20 @@ impl Node {
         }
     }
 
-    /// The most memory that the process had, in bytes.
-    pub fn memory_peak(&self) -> u64 {
-        let process = self.process.as_ref().expect("the node runs");
-        let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    /// The most memory that its process had since it began or [`Node::forget_peak_memory`], in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.process.as_ref().expect("the node runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    #[cfg(target_os = "linux")]
+    pub fn forget_peak_memory(&self) {
+        let id = self.process.as_ref().expect("the node runs").id();
+        // 5: the peak becomes what it has now. See proc(5).
+        fs::write(format!("/proc/{id}/clear_refs"), "5").unwrap();
     }
 
     /// A connection of one's own, to do with as a bad client does.

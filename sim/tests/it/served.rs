@@ -76,7 +76,7 @@ impl Served {
         served
     }
 
-    pub async fn wait_for(&self, what: &'static str, is_there: impl Fn() -> bool) {
+    pub async fn wait_for(&self, what: &str, is_there: impl Fn() -> bool) {
         for _ in 0..10_000 {
             if is_there() {
                 return;
