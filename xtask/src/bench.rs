@@ -15,8 +15,12 @@ use anyhow::{Context, ensure};
 /// Name, what it measures, and the code.
 type Bench = (&'static str, &'static str, fn(&Options) -> anyhow::Result<()>);
 
-const BENCHES: &[Bench] =
-    &[("backup", "backups, loads and dumps beside cp, sync and the sqlite3 shell; their memory", backup::run)];
+const BENCHES: &[Bench] = &[
+    ("backup", "backups, loads and dumps beside cp, sync and the sqlite3 shell; their memory", backup::run),
+    ("speed", "requests a second beside a server of the same libraries without Raft", |_| {
+        crate::step::cargo(&["bench", "--package", "rqlite", "--bench", "speed"])
+    }),
+];
 
 /// What the command line asks for.
 pub struct Options {
