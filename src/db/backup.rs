@@ -88,7 +88,7 @@ impl Producer {
             Format::Vacuumed => {
                 let copy = copied(&lease, disk, copy)?;
                 let connection = Connection::open(copy.path(), disk.sqlite_vfs(), Role::Internal).map_err(sql)?;
-                connection.pragma("journal_mode=delete").map_err(sql)?;
+                leave_wal_mode(&connection)?;
                 connection.raw.execute_batch("VACUUM").map_err(|error| sql(error.into()))?;
                 drop(connection);
                 let file = disk.open(copy.path(), Open::Read)?;
@@ -147,6 +147,20 @@ impl Source {
                 Ok(Piece { bytes, is_last: progress == Progress::Finished })
             }
         }
+    }
+}
+
+/// Makes a file that can do without a WAL: a VACUUM would go into that, and it is no part of the backup. Where SQLite can't
+/// leave WAL mode the answer says so; that the change can't be committed is an error behind the answer.
+fn leave_wal_mode(connection: &Connection) -> io::Result<()> {
+    let left = || -> rusqlite::Result<String> {
+        let mut statement = connection.raw.prepare("PRAGMA journal_mode=delete")?;
+        let modes = statement.query_map([], |row| row.get::<_, String>(0))?;
+        modes.collect()
+    };
+    match left().map_err(|error| sql(error.into()))?.as_str() {
+        "delete" => Ok(()),
+        mode => Err(io::Error::other(format!("the copy stays in journal mode {mode}"))),
     }
 }
 

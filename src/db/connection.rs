@@ -139,6 +139,8 @@ impl Connection {
                     answer.push(row.get::<_, Option<i64>>(n).unwrap_or_default().unwrap_or_default());
                 }
             }
+            // What it changes is committed behind its last row.
+            while rows.next()?.is_some() {}
             Ok(answer)
         })
     }

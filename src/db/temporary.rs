@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::world::Disk;
 
-/// A temporary file and the WAL that SQLite may leave beside it; removed on drop unless it was renamed away.
+/// A temporary file and the WAL or journal that SQLite may leave beside it; removed on drop unless it was renamed away.
 pub struct TemporaryFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
@@ -27,8 +27,10 @@ impl Drop for TemporaryFile {
     fn drop(&mut self) {
         // What can't be removed is removed at the next start.
         let _ = self.disk.remove(&self.path);
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        let _ = self.disk.remove(Path::new(&wal));
+        for suffix in ["-wal", "-journal"] {
+            let mut beside = self.path.clone().into_os_string();
+            beside.push(suffix);
+            let _ = self.disk.remove(Path::new(&beside));
+        }
     }
 }

@@ -242,6 +242,49 @@ fn a_backup_that_cant_be_kept_is_lost_alone() {
     });
 }
 
+/// Seed 127: the copy stayed in WAL mode, and what VACUUM wrote was no part of the backup.
+#[test]
+fn a_copy_that_the_disk_fails_is_no_backup() {
+    for format in [Format::Vacuumed, Format::Sql { tables: Vec::new() }] {
+        serve(PLENTY, move |served| async move {
+            served.insert(300).await;
+            served.execute("DELETE FROM t WHERE id > 100").await;
+            let mut all_broken = 0;
+            // Changes of the journal: that it can't be removed, too.
+            let counted = [Counted::Writes, Counted::Syncs, Counted::Reads].map(|counted| (counted, "tmp/"));
+            for (counted, path) in counted.into_iter().chain([(Counted::Changes, "-journal")]) {
+                let (mut broken, mut whole) = (0, 0);
+                for after in 0.. {
+                    served.disk.arm(Failure { counted, path: path.into(), after, error: Error::Io });
+                    let bytes = match served.try_backup(format.clone()).await {
+                        Ok(backup) => all(backup).await.ok(),
+                        Err(_) => None,
+                    };
+                    let has_failed = served.disk.disarm() == 0;
+                    match bytes {
+                        None => broken += 1,
+                        Some(bytes) => {
+                            whole += 1;
+                            assert_eq!(count(&bytes), 100, "{format:?}, {counted:?} {after}");
+                            let is_vacuumed = bytes.get(18) == Some(&1) && bytes.len() < 200 << 10;
+                            assert!(
+                                is_vacuumed || format != Format::Vacuumed,
+                                "{path} {counted:?} {after} did no VACUUM"
+                            );
+                        }
+                    }
+                    if !has_failed {
+                        break;
+                    }
+                }
+                assert!(whole > 0, "{counted:?}");
+                all_broken += broken;
+            }
+            assert!(all_broken > 2, "{format:?}: {all_broken} broken");
+        });
+    }
+}
+
 /// The file of a lease on an old generation is nobody else's: no checkpoint writes to it.
 #[test]
 fn a_lease_on_a_replaced_database_is_not_spooled() {

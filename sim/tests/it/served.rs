@@ -123,8 +123,12 @@ impl Served {
     }
 
     pub async fn backup(&self, format: Format) -> Backup {
+        self.try_backup(format).await.unwrap()
+    }
+
+    pub async fn try_backup(&self, format: Format) -> Result<Backup, Error> {
         let options = backup::Options { format, compress: false, noleader: false, timeout: Duration::from_secs(30) };
-        self.store.backup(options).await.unwrap()
+        self.store.backup(options).await
     }
 
     pub async fn load(&self, file: Vec<u8>) {
