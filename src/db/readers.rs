@@ -160,7 +160,7 @@ enum Work {
     Reads(u64, Box<Cursor>, Arc<Pass>),
     /// The transaction is over; the rest of the result is in `tmp/`.
     Spooled(Box<Spool>),
-    /// The rest of the result could not be kept.
+    /// Why there are no results, or no more.
     Lost(String),
 }
 
@@ -170,6 +170,7 @@ pub struct Reading {
     lane: Lane<Reader>,
     idle: Arc<Mutex<Vec<Lane<Reader>>>>,
     permit: Option<OwnedSemaphorePermit>,
+    is_finished: bool,
 }
 
 impl Readers {
@@ -190,17 +191,20 @@ impl Readers {
         }
     }
 
-    /// Starts to read `statements`; `None` if all readers stay busy, or the gate closed.
-    pub async fn open(&self, statements: Vec<Statement>, options: QueryOptions) -> Option<Result<Reading, SqlError>> {
+    /// Starts to read `statements`; `None` if all readers stay busy, or the gate closed. What keeps it from starting is the
+    /// error of its first result.
+    pub async fn open(&self, statements: Vec<Statement>, options: QueryOptions) -> Option<Reading> {
         let permit = self.permit().await?;
         let gate = self.pass_gate().await?;
         let pass = Arc::new(Pass { began: Instant::now(), interrupt: OnceLock::new(), _gate: gate });
         let lane = self.take_idle();
         self.enter(&pass, &lane);
         // Now already: a caller may be gone before its read has begun.
-        let reading = Reading { pass: Arc::downgrade(&pass), lane, idle: self.idle.clone(), permit: Some(permit) };
-        let started = reading.lane.call(move |reader| reader.start(statements, options, pass)).await;
-        Some(started.map(|()| reading))
+        let (idle, reader) = (self.idle.clone(), lane.clone());
+        let reading = Reading { pass: Arc::downgrade(&pass), lane, idle, permit: Some(permit), is_finished: false };
+        // Not waited for: it is done before the first rows are asked for.
+        reader.submit(move |reader| reader.start(statements, options, pass));
+        Some(reading)
     }
 
     /// Asks SQLite what each statement's text is, as the schema is now; `None` if all readers stay busy, or the gate
@@ -336,19 +340,24 @@ impl Pass {
 
 impl Reading {
     /// Runs on until `sink` holds `enough` bytes or all is done.
-    pub async fn next<S: RowSink + 'static>(&self, mut sink: S, enough: usize) -> (S, Progress) {
-        self.lane
-            .call(move |reader| {
-                let progress = reader.advance(&mut sink, enough);
-                (sink, progress)
-            })
-            .await
+    pub async fn next<S: RowSink + 'static>(&mut self, mut sink: S, enough: usize) -> (S, Progress) {
+        let next = self.lane.call(move |reader| {
+            let progress = reader.advance(&mut sink, enough);
+            (sink, progress)
+        });
+        let (sink, progress) = next.await;
+        self.is_finished = progress == Progress::Finished;
+        (sink, progress)
     }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
         let (idle, permit, lane) = (self.idle.clone(), self.permit.take(), self.lane.clone());
+        if self.is_finished {
+            idle.lock().expect("no panic holds this lock").push(lane);
+            return;
+        }
         // Nobody wants any more what may be running.
         if let Some(pass) = self.pass.upgrade() {
             pass.interrupt();
@@ -363,18 +372,16 @@ impl Drop for Reading {
 }
 
 impl Reader {
-    fn start(
-        &mut self,
-        statements: Vec<Statement>,
-        mut options: QueryOptions,
-        pass: Arc<Pass>,
-    ) -> Result<(), SqlError> {
+    fn start(&mut self, statements: Vec<Statement>, mut options: QueryOptions, pass: Arc<Pass>) {
         options.foreign_keys = self.current.foreign_keys();
-        let (generation, connection) = self.connect()?;
-        // Only set here.
-        let _ = pass.interrupt.set(connection.interrupt_handle());
-        self.work = Work::Reads(generation, Box::new(Cursor::new(connection, statements, options)), pass);
-        Ok(())
+        self.work = match self.connect() {
+            Ok((generation, connection)) => {
+                // Only set here.
+                let _ = pass.interrupt.set(connection.interrupt_handle());
+                Work::Reads(generation, Box::new(Cursor::new(connection, statements, options)), pass)
+            }
+            Err(error) => Work::Lost(error.message),
+        };
     }
 
     fn connect(&mut self) -> Result<(u64, Connection), SqlError> {

@@ -47,7 +47,7 @@ impl Store {
         let index = self.reach(query.level, query.linearizable_timeout).await?;
         let metrics = self.metrics.clone();
         let options = QueryOptions { transaction: query.transaction, deadline, foreign_keys: false, metrics };
-        let reading = self.readers.open(query.statements, options).await.ok_or(Error::TooBusy)??;
+        let reading = self.readers.open(query.statements, options).await.ok_or(Error::TooBusy)?;
         Ok((reading, index))
     }
 
