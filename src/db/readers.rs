@@ -170,7 +170,7 @@ pub struct Reading {
     lane: Lane<Reader>,
     idle: Arc<Mutex<Vec<Lane<Reader>>>>,
     permit: Option<OwnedSemaphorePermit>,
-    is_finished: bool,
+    is_finished: AtomicBool,
 }
 
 impl Readers {
@@ -201,7 +201,13 @@ impl Readers {
         self.enter(&pass, &lane);
         // Now already: a caller may be gone before its read has begun.
         let (idle, reader) = (self.idle.clone(), lane.clone());
-        let reading = Reading { pass: Arc::downgrade(&pass), lane, idle, permit: Some(permit), is_finished: false };
+        let reading = Reading {
+            pass: Arc::downgrade(&pass),
+            lane,
+            idle,
+            permit: Some(permit),
+            is_finished: AtomicBool::new(false),
+        };
         // Not waited for: it is done before the first rows are asked for.
         reader.submit(move |reader| reader.start(statements, options, pass));
         Some(reading)
@@ -340,13 +346,13 @@ impl Pass {
 
 impl Reading {
     /// Runs on until `sink` holds `enough` bytes or all is done.
-    pub async fn next<S: RowSink + 'static>(&mut self, mut sink: S, enough: usize) -> (S, Progress) {
+    pub async fn next<S: RowSink + 'static>(&self, mut sink: S, enough: usize) -> (S, Progress) {
         let next = self.lane.call(move |reader| {
             let progress = reader.advance(&mut sink, enough);
             (sink, progress)
         });
         let (sink, progress) = next.await;
-        self.is_finished = progress == Progress::Finished;
+        self.is_finished.store(progress == Progress::Finished, Ordering::Relaxed);
         (sink, progress)
     }
 }
@@ -354,7 +360,7 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         let (idle, permit, lane) = (self.idle.clone(), self.permit.take(), self.lane.clone());
-        if self.is_finished {
+        if *self.is_finished.get_mut() {
             idle.lock().expect("no panic holds this lock").push(lane);
             return;
         }

@@ -94,7 +94,7 @@ impl Source {
     /// Writes on until there is a chunk or all is done.
     async fn next(self, mut render: Render) -> (Source, Render, Progress) {
         match self {
-            Source::Reading(mut reading, held) => {
+            Source::Reading(reading, held) => {
                 let (render, progress) = reading.next(render, CHUNK).await;
                 (Source::Reading(reading, held), render, progress)
             }

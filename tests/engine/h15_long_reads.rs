@@ -32,7 +32,7 @@ impl RowSink for Errors {
 
 async fn open(readers: &Readers, sql: &str) -> Reading {
     let opened = readers.open(vec![statement(sql, vec![])], QueryOptions::default()).await;
-    opened.expect("the gate is open").expect("the database can be opened")
+    opened.expect("the gate is open")
 }
 
 fn readers(node: &mut Node, age: Duration) -> Readers {
