@@ -205,6 +205,17 @@ impl Connection {
     pub fn look<R>(&self, look: impl FnOnce(&rusqlite::Connection) -> R) -> R {
         self.authorizer.internally(|| look(&self.raw))
     }
+
+    /// Whether the open transaction could not be committed now, because of foreign keys.
+    pub(super) fn has_deferred_violations(&self) -> bool {
+        let (mut current, mut highest) = (0, 0);
+        // SAFETY: the connection is open, and both numbers outlive the call.
+        let code = unsafe {
+            ffi::sqlite3_db_status(self.handle(), ffi::SQLITE_DBSTATUS_DEFERRED_FKS, &mut current, &mut highest, 0)
+        };
+        assert_eq!(code, ffi::SQLITE_OK, "SQLite knows its own status");
+        current != 0
+    }
 }
 
 impl Drop for Connection {

@@ -14,6 +14,8 @@ struct Entry {
     stream: ChaCha8Rng,
     /// For SQLite's own generator, apart from the SQL functions': neither can shift the other.
     hidden: ChaCha8Rng,
+    /// Both as they were at the beginning.
+    drawn_from: [ChaCha8Rng; 2],
 }
 
 thread_local! {
@@ -28,12 +30,18 @@ pub fn scope<R>(now_ms: u64, seed: &[u8], work: impl FnOnce() -> R) -> R {
     let stream = ChaCha8Rng::from_seed(key);
     let mut hidden = stream.clone();
     hidden.set_stream(1);
-    let entry = Entry { now_ms: now_ms as i64, stream, hidden };
+    let drawn_from = [stream.clone(), hidden.clone()];
+    let entry = Entry { now_ms: now_ms as i64, stream, hidden, drawn_from };
     let outer = CURRENT.with(|current| current.borrow_mut().replace(entry));
     assert!(outer.is_none(), "an entry is applied inside another");
     let result = work();
     CURRENT.with(|current| *current.borrow_mut() = None);
     result
+}
+
+/// Draws from the beginning again: what was done for the entry so far was undone.
+pub fn restart() {
+    with(|entry| [entry.stream, entry.hidden] = entry.drawn_from.clone());
 }
 
 /// The entry's time in ms since 1970; `None` where no entry is applied.

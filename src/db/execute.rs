@@ -14,7 +14,7 @@ use super::connection::{Cached, Connection};
 use super::determinism::NO_ROWID;
 use super::statement::Statement;
 use super::value::{Columns, StatementResult, Value, ValueRef};
-use super::{SqlError, fault};
+use super::{SqlError, entry, fault};
 use crate::command::{Execute, Limits, Parameter};
 
 /// Bytes of rows that one request may answer with: beyond, its statement fails on every node.
@@ -123,12 +123,37 @@ impl Writer {
         limits: &Limits,
         wants_rows: bool,
     ) -> Result<Executed, Fault> {
+        let counters = (self.last_insert_id, self.rows_affected);
+        let group = if request.transaction || request.statements.len() < 2 { Group::Never } else { Group::Unopened };
+        if let Some(executed) = self.attempt(request, reads, limits, wants_rows, group)? {
+            return Ok(executed);
+        }
+        // Nothing of the first attempt is left; this one shows what each statement does by itself.
+        (self.last_insert_id, self.rows_affected) = counters;
+        entry::restart();
+        let executed = self.attempt(request, reads, limits, wants_rows, Group::Never)?;
+        Ok(executed.expect("statements by themselves spoil no group"))
+    }
+
+    /// Runs a request; `None`: its group was spoilt, and all of it was undone.
+    fn attempt(
+        &mut self,
+        request: &Execute,
+        reads: Reads,
+        limits: &Limits,
+        wants_rows: bool,
+        group: Group,
+    ) -> Result<Option<Executed>, Fault> {
         self.begin(limits)?;
-        let mut run = Run { writer: self, limits, reads, wants_rows, executed: Executed::default(), is_read: false };
+        let executed = Executed::default();
+        let mut run = Run { writer: self, limits, reads, wants_rows, executed, is_read: false, group };
         if request.transaction { run.transaction(request) } else { run.statements(request) }?;
-        let mut executed = run.executed;
+        let (mut executed, group) = (run.executed, run.group);
+        if group == Group::Spoilt && !self.connection.is_autocommit() {
+            self.internal("ROLLBACK")?;
+        }
         self.end(&mut executed)?;
-        Ok(executed)
+        Ok((group != Group::Spoilt).then_some(executed))
     }
 
     /// What every request begins with.
@@ -221,6 +246,19 @@ impl Writer {
     }
 }
 
+/// The transaction that the first writes of a request share, although each would have its own: a commit costs more than
+/// a small write (hazard H4). Whatever could show it (an error, a deferred foreign key, a statement that ends the
+/// transaction) undoes all of it, and the request is run anew without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// Nothing was written yet.
+    Unopened,
+    Open,
+    /// From here on each statement is by itself.
+    Never,
+    Spoilt,
+}
+
 /// One request on its way.
 struct Run<'a> {
     writer: &'a mut Writer,
@@ -230,16 +268,67 @@ struct Run<'a> {
     executed: Executed,
     /// The text that runs answers as a read: its first statement is one.
     is_read: bool,
+    group: Group,
 }
 
 impl Run<'_> {
     fn statements(&mut self, request: &Execute) -> Result<(), Fault> {
         for statement in &request.statements {
-            if !statement.sql.is_empty() {
-                let result = self.statement(&statement.sql, &statement.parameters)?;
-                let result = result.unwrap_or_else(|text| self.error(text));
-                self.executed.results.push(result);
+            if statement.sql.is_empty() {
+                continue;
             }
+            let result = self.statement(&statement.sql, &statement.parameters)?;
+            if result.is_err() && self.group == Group::Open {
+                self.group = Group::Spoilt;
+            }
+            if self.group == Group::Spoilt {
+                return Ok(());
+            }
+            let result = result.unwrap_or_else(|text| self.error(text));
+            self.executed.results.push(result);
+        }
+        match self.leave_group() {
+            // As a result: the group is spoilt.
+            Ok(()) | Err(Failure::Result(_)) => Ok(()),
+            Err(Failure::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// Before a statement in which the authorizer has seen `seen`: a plain write joins the group, anything else ends it.
+    fn join_or_leave_group(&mut self, seen: u32) -> Result<(), Failure> {
+        let is_plain_write = seen & seen::WRITE != 0 && seen & !(seen::WRITE | seen::INSERT) == 0;
+        match self.group {
+            Group::Unopened if is_plain_write => {
+                self.writer.internal("BEGIN").map_err(Failure::Fault)?;
+                self.group = Group::Open;
+                Ok(())
+            }
+            Group::Unopened | Group::Open if !is_plain_write => self.leave_group(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Commits what the group has written. What comes after can't be undone together with it: it is by itself.
+    fn leave_group(&mut self) -> Result<(), Failure> {
+        let was_open = self.group == Group::Open;
+        self.group = Group::Never;
+        if !was_open {
+            return Ok(());
+        }
+        let connection = &self.writer.connection;
+        let committed = connection.authorizer.internally(|| connection.raw.execute_batch("COMMIT"));
+        committed.map_err(|error| {
+            self.group = Group::Spoilt;
+            classify(&SqlError::from(error))
+        })
+    }
+
+    /// After a write of the group: whether it has done all that it would have done by itself.
+    fn check_group(&mut self) -> Result<(), Failure> {
+        let connection = &self.writer.connection;
+        if self.group == Group::Open && (connection.is_autocommit() || connection.has_deferred_violations()) {
+            self.group = Group::Spoilt;
+            return Err(Failure::Result("the group is spoilt".into()));
         }
         Ok(())
     }
@@ -338,6 +427,7 @@ impl Run<'_> {
         check_names(parameters).map_err(Failure::Result)?;
         cached.statement.bind(parameters, start).map_err(|error| classify(&error))?;
 
+        self.join_or_leave_group(cached.seen)?;
         let is_last = sql[tail..].trim_start().is_empty();
         let run = self.run(&mut cached, is_last);
         let ended = cached.statement.reset();
@@ -351,6 +441,7 @@ impl Run<'_> {
             (Ok(result), Ok(())) => result,
             (Ok(_), Err(error)) | (Err(error), _) => return Err(self.failure(&error)),
         };
+        self.check_group()?;
         // Only what is one statement, and the same the next time, is worth keeping.
         if is_first && is_last && sql.len() <= CACHED_MAX && seen & STALING == 0 {
             self.writer.connection.statements.insert(sql.into(), cached);

@@ -83,3 +83,57 @@ fn a_transaction_left_open_is_rolled_back_and_reported() {
     assert!(show(&node.apply(transaction(&["INSERT INTO t VALUES (1)"]))).ends_with("/1"));
     assert_eq!(node.value("SELECT count(*) FROM t"), "1");
 }
+
+/// What a request of several statements may hold: writes that go well and that fail, each in its own way, and what isn't
+/// a plain write.
+const STATEMENTS: [&str; 20] = [
+    "INSERT INTO t(v) VALUES (random())",
+    "INSERT INTO t(v) VALUES (hex(randomblob(8))) RETURNING id, v",
+    "INSERT INTO t(v) VALUES (1)",
+    "INSERT OR IGNORE INTO t(v) VALUES (1)",
+    "INSERT OR REPLACE INTO t(v) VALUES (1)",
+    "INSERT OR FAIL INTO t(v) VALUES (2), (1), (3)",
+    "INSERT OR ROLLBACK INTO t(v) VALUES (1)",
+    "INSERT INTO t(v) VALUES ('bad')",
+    "UPDATE t SET v = v || 'x' WHERE id % 3 = 0",
+    "DELETE FROM t WHERE id % 7 = 0",
+    "INSERT INTO c VALUES (abs(random() % 4))",
+    "INSERT OR IGNORE INTO p VALUES (abs(random() % 4))",
+    "DELETE FROM p WHERE id = 1",
+    "INSERT INTO t(v) SELECT total_changes() || '/' || changes() || '/' || last_insert_rowid()",
+    "INSERT INTO nosuch VALUES (1)",
+    "INSERT INTO t(v) VALUES (40); INSERT INTO t(v) VALUES (41)",
+    "SELECT count(*) FROM t",
+    "CREATE TABLE IF NOT EXISTS made AS SELECT random() AS r",
+    "BEGIN; INSERT INTO t(v) VALUES (50)",
+    "COMMIT",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    /// The first writes of a request share a transaction, unless a read stands before them: nothing else tells.
+    #[test]
+    fn a_shared_transaction_does_not_show(
+        requests in proptest::collection::vec(proptest::collection::vec(proptest::sample::select(&STATEMENTS[..]), 2..8), 1..12),
+    ) {
+        let run = |by_themselves: bool| {
+            let mut node = Node::new();
+            let schema = log().into_iter().take(5);
+            schema.for_each(|command| {
+                node.apply(command);
+            });
+            let mut answers = Vec::new();
+            for sqls in &requests {
+                let first = if by_themselves { "SELECT 1" } else { "" };
+                let sqls: Vec<_> = std::iter::once(first).chain(sqls.iter().copied()).collect();
+                let mut executed = node.apply(request(&sqls));
+                if by_themselves {
+                    executed.results.remove(0);
+                }
+                answers.push(show(&executed));
+            }
+            (answers, node.content())
+        };
+        proptest::prop_assert_eq!(run(false), run(true));
+    }
+}
