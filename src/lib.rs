@@ -8,11 +8,15 @@ pub mod config;
 
 pub mod http;
 
+pub mod cluster;
+
 pub mod store;
 
 pub mod raft;
 
 pub mod db;
+
+pub mod peer;
 
 pub mod command;
 

@@ -5,23 +5,31 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use crate::cluster;
+use crate::cluster::service::ClusterService;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::http::routes::{Api, router};
 use crate::http::serve::serve;
+use crate::peer::server::{Server, Service};
+use crate::peer::{self, Purpose};
 use crate::raft::types::Node as RaftNode;
-use crate::store::{self, Store, checkpoint, leader, maintenance};
+use crate::store::{self, Store, checkpoint, leader, maintenance, members};
 use crate::world::{World, spawn};
 
 /// Why a node could not start, or had to stop: one line each.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("failed to listen on {address}: listen tcp {address}: {error}")]
+    ListenRaft { address: String, error: io::Error },
     #[error("failed to start HTTP server: listen tcp {address}: {error}")]
     Listen { address: String, error: io::Error },
     #[error("failed to open store: {0}")]
     DataDir(#[from] data_dir::Error),
     #[error("failed to open store: {0}")]
     Store(#[from] store::Error),
+    #[error("clustering failure: {0}")]
+    Clustering(String),
     /// A failed sync, a disk error while an entry was applied, or a stopped Raft: going on could lose data.
     #[error("node stopped: {0}")]
     Fatal(String),
@@ -44,6 +52,8 @@ pub async fn run(
         store: OnceLock::new(),
     });
     let data_dir = DataDir::open(&world, &config.data_dir, &config.node_id)?;
+    let peers = world.net.listen(&config.raft_addr).await;
+    let peers = peers.map_err(|error| Error::ListenRaft { address: config.raft_addr.clone(), error })?;
     let listener = world.net.listen(&config.http_addr).await;
     let listener = listener.map_err(|error| Error::Listen { address: config.http_addr.clone(), error })?;
     spawn(serve(listener, router(api.clone())));
@@ -62,6 +72,18 @@ pub async fn run(
         // Nothing was answered yet: what a start leaves behind, the next one ends.
         () = &mut stopped => return Ok(()),
     };
+    let client = cluster::Client::new(store.peers().0.clone());
+    spawn(peer::server::serve(peers, server(&store, &config)));
+    let formed = tokio::select! {
+        biased;
+        formed = cluster::form::form(&world, &store, &client, &config.cluster, None) => formed.map_err(|e| e.to_string()),
+        why = store.failed() => return Err(Error::Fatal(why)),
+        () = &mut stopped => Err("canceled".into()),
+    };
+    if let Err(why) = formed {
+        store.close().await;
+        return Err(Error::Clustering(why));
+    }
     announce(&config.http_adv);
     let why = tokio::select! {
         biased;
@@ -78,13 +100,27 @@ pub async fn run(
     }
 }
 
+/// What other nodes can ask of this one.
+fn server(store: &Store, config: &Config) -> Server {
+    let waiting = Arc::new(cluster::Waiting::new(config.cluster.expect));
+    let cluster = ClusterService { store: store.clone(), waiting };
+    let services =
+        [(Purpose::Raft, Arc::new(store.raft_service()) as Arc<dyn Service>), (Purpose::Cluster, Arc::new(cluster))];
+    let (identity, peers) = (store.identity().clone(), store.peers().1.clone());
+    Server { identity, peers, services: services.into_iter().collect() }
+}
+
 async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> Result<Store, Error> {
     let what = if data_dir.is_preexisting { "preexisting" } else { "no preexisting" };
     tracing::info!("{what} node state detected in {}", config.data_dir.display());
     let options = store::Options {
         data_dir: config.data_dir.clone(),
         node_id: config.node_id.clone(),
-        node: RaftNode { raft_addr: config.raft_adv.clone(), http_addr: config.http_adv.clone() },
+        node: RaftNode {
+            raft_addr: config.raft_adv.clone(),
+            http_addr: config.http_adv.clone(),
+            wants_vote: config.cluster.voter,
+        },
         foreign_keys: config.foreign_keys,
         readers_max: config.readers_max.unwrap_or(tokio::sync::Semaphore::MAX_PERMITS),
         checkpoint: checkpoint::Options {
@@ -94,13 +130,14 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
         },
         maintenance: maintenance::Options { optimize: config.optimize_interval, vacuum: config.vacuum_interval },
         leader_lease: config.raft.leader_lease_timeout,
+        connect_timeout: config.connect_timeout,
         skip_entry: config.skip_entry.unwrap_or(0),
     };
     let store = Store::open(world, options).await?;
     spawn(leader::watch(store.clone()));
+    spawn(members::promote(store.clone()));
     spawn(checkpoint::watch(store.clone()));
     spawn(maintenance::watch(store.clone()));
-    leader::bootstrap(&store).await?;
     assert!(api.store.set(store.clone()).is_ok(), "the store is opened once");
     Ok(store)
 }

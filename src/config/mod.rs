@@ -16,7 +16,7 @@ use std::{
 use flags::{FLAGS, Support};
 use go_flag::{Parsed, Value};
 
-use crate::{go, version};
+use crate::{cluster, go, version};
 
 /// What a node is told. Everything in it was checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +42,9 @@ pub struct Config {
     /// Between two VACUUMs; zero: never.
     pub vacuum_interval: Duration,
     pub raft: RaftTiming,
+    pub cluster: cluster::form::Options,
+    /// Longest wait for a connection to another node.
+    pub connect_timeout: Duration,
     /// As given; unknown levels are fine.
     pub raft_log_level: String,
     /// A log entry to pass over.
@@ -143,6 +146,14 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
     check::support(given)?;
     let raft = check::raft_timing(given)?;
 
+    let cluster = cluster::form::Options {
+        join: non_empty(given.text("join")).map_or_else(Vec::new, |join| join.split(',').map(str::to_string).collect()),
+        join_attempts: u64::try_from(given.int("join-attempts")).unwrap_or(0),
+        join_interval: given.duration("join-interval").to_std(),
+        expect: usize::try_from(given.int("bootstrap-expect")).unwrap_or(0),
+        expect_timeout: given.duration("bootstrap-expect-timeout").to_std(),
+        voter: !given.flag("raft-non-voter"),
+    };
     let check::Addresses { http_addr, http_adv, raft_addr, raft_adv } = addresses;
     let node_id = non_empty(given.text("node-id")).unwrap_or(&raft_adv).to_string();
     Ok(Config {
@@ -162,6 +173,8 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
         optimize_interval: given.duration("auto-optimize-int").to_std(),
         vacuum_interval: given.duration("auto-vacuum-int").to_std(),
         raft,
+        cluster,
+        connect_timeout: given.duration("cluster-connect-timeout").to_std(),
         raft_log_level: given.text("raft-log-level").to_string(),
         skip_entry: Some(given.uint("skip-entry")).filter(|index| *index > 0),
     })
@@ -265,6 +278,15 @@ mod tests {
                 commit_timeout: Duration::from_millis(50),
                 apply_timeout: Duration::from_secs(10),
             },
+            cluster: cluster::form::Options {
+                join: Vec::new(),
+                join_attempts: 5,
+                join_interval: Duration::from_secs(3),
+                expect: 0,
+                expect_timeout: Duration::from_secs(120),
+                voter: true,
+            },
+            connect_timeout: Duration::from_secs(30),
             raft_log_level: "WARN".into(),
             skip_entry: None,
         };

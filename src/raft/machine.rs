@@ -25,6 +25,7 @@ use crate::db::entry;
 use crate::db::execute::Executed;
 use crate::db::lease::{Lease, Leases};
 use crate::db::readers::Current;
+use crate::peer::Cluster;
 use crate::world::{Open, World};
 
 /// What applying an entry answers to the node that proposed it.
@@ -87,6 +88,7 @@ pub struct Machine {
     /// Files this node received, whose load hasn't begun.
     spools: Vec<Spool>,
     current: Arc<Current>,
+    cluster: Arc<Cluster>,
     /// An entry that an operator passes (`-skip-entry`).
     skip_entry: u64,
     /// Why this node stops. What the database holds is no state at any index then: nothing more may be applied, and
@@ -108,6 +110,8 @@ impl Machine {
         }
         let current = Arc::new(Current::new(database.generation()));
         current.set_foreign_keys(applied.foreign_keys);
+        let cluster = Arc::new(Cluster::default());
+        cluster.set(&applied.cluster_id, &applied.incarnation);
         Ok(Self {
             world: world.clone(),
             paths: paths.clone(),
@@ -117,6 +121,7 @@ impl Machine {
             load: None,
             spools: Vec::new(),
             current,
+            cluster,
             skip_entry,
             fault: None,
         })
@@ -135,6 +140,11 @@ impl Machine {
     /// What readers open.
     pub fn current(&self) -> &Arc<Current> {
         &self.current
+    }
+
+    /// Which cluster the data is of.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     /// The leases on the main file.
@@ -227,6 +237,32 @@ impl Machine {
                 Ok(Ok(Leased { lease: machine.database.lease()?, index: machine.last_index() }))
             }
             other => Ok(Err(other)),
+        })
+    }
+
+    /// Leases the state of the last checkpoint, for another node; `None` while the next one is being made. No load is in
+    /// the way: the state is the one before it.
+    pub fn lease_clean(&mut self) -> Result<Option<(Arc<Lease>, Applied)>, Fault> {
+        self.unless_faulty(|machine| {
+            if !machine.database.is_clean() {
+                return Ok(None);
+            }
+            Ok(Some((machine.database.lease()?, machine.clean.clone())))
+        })
+    }
+
+    /// Makes the snapshot at `staged`, which was prepared, the database; `applied` is what it stands for. A load that
+    /// was open has ended before it: no checkpoint lies within one.
+    pub fn install(&mut self, staged: &Path, applied: Applied) -> Result<(), Fault> {
+        self.unless_faulty(|machine| {
+            assert!(applied.last_applied > machine.applied.last_applied, "a snapshot never leads back");
+            let index = applied.last_applied.map_or(0, |id| id.index);
+            machine.replace(staged, applied).map_err(|fault| Fault(format!("snapshot {index}: {}", fault.0)))?;
+            machine.load = None;
+            let chaos = machine.world.chaos.clone();
+            machine.database.writer().connection().look(|connection| chaos.applied(index, connection));
+            tracing::info!(index, "snapshot installed");
+            Ok(())
         })
     }
 
@@ -355,6 +391,7 @@ impl Machine {
             self.applied.foreign_keys_default = on;
             self.set_foreign_keys(on)?;
         }
+        self.cluster.set(&self.applied.cluster_id, &self.applied.incarnation);
         Ok(Response::Done)
     }
 
@@ -419,6 +456,7 @@ impl Machine {
         self.database.adopt(staged, &applied.encode())?;
         self.applied = applied;
         self.clean = self.applied.clone();
+        self.cluster.set(&self.applied.cluster_id, &self.applied.incarnation);
         self.set_foreign_keys(self.applied.foreign_keys)?;
         self.current.set_generation(self.database.generation());
         self.database.remove_replaced()

@@ -3,6 +3,7 @@
 pub mod types;
 
 pub mod convert;
+pub mod rpc;
 
 pub mod applied;
 
@@ -15,3 +16,8 @@ pub mod state_machine;
 pub mod log;
 
 pub mod network;
+pub mod service;
+pub mod snapshot;
+
+/// openraft's handle, with our state machine.
+pub type Raft = openraft::Raft<types::TypeConfig, state_machine::StateMachine>;

@@ -9,26 +9,9 @@ use openraft::async_runtime::WatchReceiver;
 use super::{Error, Store};
 use crate::command::{Kind, Limits, LoadAbort, Settings};
 use crate::db::engine;
-use crate::raft::types::NodeId;
 
 /// How long taking office may take, before it is tried again.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Forms the cluster of this one node, if it was never part of any. A sole voter campaigns at once.
-pub async fn bootstrap(store: &Store) -> Result<(), Error> {
-    let raft = |error: String| Error::Raft(error);
-    if !store.raft.is_initialized().await.map_err(|error| raft(error.to_string()))? {
-        tracing::info!("bootstrapping single new node");
-        let id = NodeId::from(store.options.node_id.as_str());
-        let members = std::collections::BTreeMap::from([(id, store.options.node.clone())]);
-        store.raft.initialize(members).await.map_err(|error| raft(error.to_string()))?;
-    }
-    let voters: Vec<_> = store.raft.voter_ids().collect();
-    if voters.len() == 1 && voters[0].as_str() == store.options.node_id {
-        store.raft.trigger().elect(false).await.map_err(|error| raft(error.to_string()))?;
-    }
-    Ok(())
-}
 
 /// Takes office in every term that this node leads, for ever.
 pub async fn watch(store: Store) {

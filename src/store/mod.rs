@@ -15,7 +15,10 @@ pub mod execute;
 pub mod leader;
 pub mod load;
 pub mod maintenance;
+pub mod members;
+pub mod purge;
 pub mod query;
+pub mod role;
 pub mod status;
 
 mod error;
@@ -37,15 +40,18 @@ use crate::command::{Command, Kind, Limits};
 use crate::db::database::Paths;
 use crate::db::engine;
 use crate::db::readers::Readers;
+use crate::peer::{self, Hello, Identity, Peers};
+use crate::raft::Raft;
 use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
-use crate::raft::network::NoPeers;
+use crate::raft::network::{Network, Promises};
+use crate::raft::service::{Contact, RaftService};
+use crate::raft::snapshot::{Outgoing, Receiver, Source};
 use crate::raft::state_machine::{OnFatal, StateMachine};
 use crate::raft::types::{LogId, Node, NodeId, Payload, TypeConfig};
+use crate::version::RQLITE_VERSION;
 use crate::world::{Lane, World};
 use free_space::FreeSpace;
-
-type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -59,6 +65,8 @@ pub struct Options {
     pub maintenance: maintenance::Options,
     /// Quorum not heard for this long: the lease is over.
     pub leader_lease: Duration,
+    /// The longest wait for a connection to another node.
+    pub connect_timeout: Duration,
     /// An entry that is passed without being applied; 0: none.
     pub skip_entry: u64,
 }
@@ -77,6 +85,12 @@ pub struct Store {
     readers: Readers,
     free_space: Arc<FreeSpace>,
     counters: Arc<checkpoint::Counters>,
+    identity: Arc<Identity>,
+    peers: Arc<Peers>,
+    client: peer::Client,
+    contact: Contact,
+    promises: Promises,
+    outgoing: Outgoing,
     /// Why this node can't go on.
     fatal: watch::Sender<Option<String>>,
 }
@@ -121,12 +135,20 @@ impl Store {
             log.purge(void).await.map_err(|error| Error::Raft(error.to_string()))?;
         }
         let readers = Readers::new(world, &paths, machine.current().clone(), options.readers_max);
+        let identity = Arc::new(Identity::new(introduction(&options), machine.cluster().clone()));
+        let peers = Arc::new(Peers::default());
+        let connect = options.connect_timeout;
+        let client = peer::Client::new(world.net.clone(), identity.clone(), peers.clone(), connect);
         let machine = Lane::start(&*world.lanes, "writer", machine);
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
         let config = raft_config(options.leader_lease)?;
         let id = NodeId::from(options.node_id.as_str());
         let last = log.last();
-        let raft = Raft::new(id, config, NoPeers, log.clone(), state_machine)
+        let (promises, outgoing) = (Promises::default(), Outgoing::default());
+        let source = Source { world: world.clone(), machine: machine.clone(), outgoing: outgoing.clone() };
+        let patience = options.leader_lease;
+        let network = Network { client: client.clone(), source, patience, promises: promises.clone() };
+        let raft = Raft::new(id, config, network, log.clone(), state_machine)
             .await
             .map_err(|error| Error::Raft(error.to_string()))?;
         // Asked of Raft's core: the metrics are empty until it has begun to run.
@@ -146,9 +168,51 @@ impl Store {
             machine,
             readers,
             counters: Arc::default(),
+            identity,
+            peers,
+            client,
+            contact: Contact::default(),
+            promises,
+            outgoing,
             fatal,
         };
         Ok(store)
+    }
+
+    /// What this node does on Raft's behalf when others ask.
+    pub fn raft_service(&self) -> RaftService {
+        let receiver = Receiver {
+            world: self.world.clone(),
+            paths: self.paths.clone(),
+            raft: self.raft.clone(),
+            permit: tokio::sync::Semaphore::new(1),
+        };
+        RaftService { raft: self.raft.clone(), receiver, contact: self.contact.clone() }
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Calls to other nodes, and what was heard of them.
+    pub fn peers(&self) -> (&peer::Client, &Arc<Peers>) {
+        (&self.client, &self.peers)
+    }
+
+    /// The addresses behind `address`.
+    pub async fn resolve(&self, address: &str) -> std::io::Result<Vec<std::net::SocketAddr>> {
+        self.world.net.resolve(address).await
+    }
+
+    /// A random number.
+    pub fn random(&self) -> u64 {
+        self.world.entropy.next_u64()
+    }
+
+    /// The last entry that this node knows to be committed.
+    pub fn commit_index(&self) -> u64 {
+        self.raft.metrics().borrow_watched().local_committed.map_or(0, |id| id.index)
     }
 
     /// Waits until this node can't go on, and says why.
@@ -186,11 +250,6 @@ impl Store {
     /// Whether reads may be answered: what was committed before a restart is applied again (hazard H22).
     pub fn is_ready(&self) -> bool {
         self.raft.metrics().borrow_watched().last_applied >= self.ready_at
-    }
-
-    /// Whether this node leads.
-    pub fn is_leader(&self) -> bool {
-        self.raft.is_leader()
     }
 
     /// Writes a command to the log and waits until it is applied here.
@@ -234,6 +293,18 @@ fn write_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Er
         RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Error::LeaderNotFound,
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => Error::LeadershipLost,
         RaftError::APIError(error) => Error::Raft(error.to_string()),
+    }
+}
+
+/// What this node says of itself to others.
+fn introduction(options: &Options) -> Hello {
+    Hello {
+        node_id: options.node_id.clone(),
+        raft_addr: options.node.raft_addr.clone(),
+        http_addr: options.node.http_addr.clone(),
+        version: RQLITE_VERSION.into(),
+        sqlite_version: engine::sqlite_version().into(),
+        ..Hello::default()
     }
 }
 

@@ -6,6 +6,7 @@ mod checkpoint;
 mod determinism;
 mod disk;
 mod every_operation;
+mod install;
 mod load_swap;
 mod node_state;
 mod raft_log;

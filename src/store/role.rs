@@ -1,0 +1,101 @@
+//! Who leads, as far as this node can honestly say.
+//!
+//! openraft never makes a leader step down, and a follower believes in its leader for ever. So a leader counts only
+//! while a quorum has answered it within the lease, and a follower's leader only while it is heard (design §8).
+
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::metrics::RaftMetrics;
+use openraft::{Instant, ServerState};
+
+use super::Store;
+use crate::raft::types::TypeConfig;
+
+/// Of a node in Raft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// With a quorum behind it.
+    Leader,
+    /// Also a node that may not vote.
+    Follower,
+    /// Also a leader that has lost its quorum.
+    Candidate,
+    Shutdown,
+}
+
+impl Role {
+    /// As the reference's /status says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Leader => "Leader",
+            Self::Follower => "Follower",
+            Self::Candidate => "Candidate",
+            Self::Shutdown => "Shutdown",
+        }
+    }
+}
+
+/// The node that leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    pub node_id: String,
+    pub raft_addr: String,
+}
+
+impl Store {
+    /// What this node is now.
+    pub fn role(&self) -> Role {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        match metrics.state {
+            ServerState::Leader if self.has_quorum(&metrics) => Role::Leader,
+            ServerState::Leader | ServerState::Candidate => Role::Candidate,
+            ServerState::Follower | ServerState::Learner => Role::Follower,
+            ServerState::Shutdown => Role::Shutdown,
+        }
+    }
+
+    /// Whether this node leads, with a quorum behind it.
+    pub fn is_leader(&self) -> bool {
+        self.role() == Role::Leader
+    }
+
+    /// Who leads; nobody, if this node leads without a quorum, or hasn't heard of its leader for a while.
+    pub fn leader(&self) -> Option<Leader> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader.as_ref()?;
+        let is_there = match leader.as_str() == self.options.node_id {
+            true => metrics.state == ServerState::Leader && self.has_quorum(&metrics),
+            // As long as the leader's lease at most, and the time that a follower waits before it campaigns.
+            false => self.contact.age().is_some_and(|age| age < self.options.leader_lease * 2),
+        };
+        let node = metrics.membership_config.membership().get_node(leader).filter(|_| is_there)?;
+        // This node's own address may have changed since.
+        let raft_addr = match leader.as_str() == self.options.node_id {
+            true => self.options.node.raft_addr.clone(),
+            false => node.raft_addr.clone(),
+        };
+        Some(Leader { node_id: leader.to_string(), raft_addr })
+    }
+
+    /// How long ago this node last heard of its leader; `None`: never.
+    pub fn last_contact(&self) -> Option<Duration> {
+        self.contact.age()
+    }
+
+    /// Whether this node is a voter of the cluster it is in.
+    pub fn is_voter(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().voter_ids().any(|voter| voter.as_str() == self.options.node_id)
+    }
+
+    fn has_quorum(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        let is_alone = voters.all(|voter| voter.as_str() == self.options.node_id);
+        let acked = metrics.last_quorum_acked.as_ref();
+        is_alone || acked.is_some_and(|acked| acked.elapsed() < self.options.leader_lease)
+    }
+}
