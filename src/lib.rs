@@ -8,6 +8,8 @@ pub mod config;
 
 pub mod http;
 
+pub mod queue;
+
 pub mod cluster;
 
 pub mod store;

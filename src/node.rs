@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -9,13 +10,21 @@ use crate::cluster;
 use crate::cluster::service::ClusterService;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
+use crate::db::readers::Bounds;
+use crate::http::memory::{self, Memory};
 use crate::http::routes::{Api, router};
 use crate::http::serve::serve;
 use crate::peer::server::{Server, Service};
 use crate::peer::{self, Purpose};
+use crate::queue::Queue;
 use crate::raft::types::Node as RaftNode;
 use crate::store::{self, Store, checkpoint, leader, maintenance, members};
 use crate::world::{World, spawn};
+
+/// Of results that clients are slow to take, on disk.
+const SPOOL_BYTES_MAX: u64 = 1 << 30;
+/// Of a read that keeps checkpoints waiting.
+const READ_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Why a node could not start, or had to stop: one line each.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +58,9 @@ pub async fn run(
         world: world.clone(),
         config: config.clone(),
         started: world.clock.unix_now(),
+        memory: Memory::new(memory::BYTES_MAX),
         store: OnceLock::new(),
+        queue: OnceLock::new(),
     });
     let data_dir = DataDir::open(&world, &config.data_dir, &config.node_id)?;
     let peers = world.net.listen(&config.raft_addr).await;
@@ -93,6 +104,9 @@ pub async fn run(
     match why {
         Some(why) => Err(Error::Fatal(why)),
         None => {
+            if let Some(queue) = api.queue.get() {
+                queue.close().await;
+            }
             store.close().await;
             drop(data_dir);
             Ok(())
@@ -122,7 +136,11 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
             wants_vote: config.cluster.voter,
         },
         foreign_keys: config.foreign_keys,
-        readers_max: config.readers_max.unwrap_or(tokio::sync::Semaphore::MAX_PERMITS),
+        readers: Bounds {
+            readers: config.readers_max.unwrap_or(tokio::sync::Semaphore::MAX_PERMITS),
+            spool_bytes: SPOOL_BYTES_MAX,
+            age: READ_AGE_MAX,
+        },
         checkpoint: checkpoint::Options {
             entries: config.snapshot.entries,
             wal_bytes: config.snapshot.wal_bytes.unwrap_or(0),
@@ -138,6 +156,8 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
     spawn(members::promote(store.clone()));
     spawn(checkpoint::watch(store.clone()));
     spawn(maintenance::watch(store.clone()));
+    let queue = Queue::start(store.clone(), config.write_queue.clone(), api.started.as_nanos() as i64);
+    assert!(api.queue.set(queue).is_ok(), "the store is opened once");
     assert!(api.store.set(store.clone()).is_ok(), "the store is opened once");
     Ok(store)
 }

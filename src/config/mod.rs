@@ -16,7 +16,9 @@ use std::{
 use flags::{FLAGS, Support};
 use go_flag::{Parsed, Value};
 
-use crate::{cluster, go, version};
+use tokio::sync::Semaphore;
+
+use crate::{cluster, go, queue, version};
 
 /// What a node is told. Everything in it was checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,7 @@ pub struct Config {
     /// `None`: no limit.
     pub readers_max: Option<usize>,
 
+    pub write_queue: queue::Options,
     pub snapshot: Snapshot,
     /// Between two `PRAGMA optimize`; zero: never.
     pub optimize_interval: Duration,
@@ -165,6 +168,12 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
         node_id,
         foreign_keys: given.flag("fk"),
         readers_max: usize::try_from(given.int("db-max-ro-conns")).ok().filter(|max| *max > 0),
+        write_queue: queue::Options {
+            capacity: at_least_one(given.int("write-queue-capacity")).min(Semaphore::MAX_PERMITS),
+            batch_size: at_least_one(given.int("write-queue-batch-size")),
+            timeout: given.duration("write-queue-timeout").to_std(),
+            transaction: given.flag("write-queue-tx"),
+        },
         snapshot: Snapshot {
             entries: Some(given.uint("raft-snap")).filter(|entries| *entries > 0).unwrap_or(8192),
             wal_bytes: Some(given.uint("raft-snap-wal-size")).filter(|bytes| *bytes > 0),
@@ -191,6 +200,10 @@ fn absolute(cwd: &Path, path: &str) -> PathBuf {
         }
     }
     absolute
+}
+
+fn at_least_one(count: i64) -> usize {
+    usize::try_from(count).unwrap_or(0).max(1)
 }
 
 fn non_empty(text: &str) -> Option<&str> {
@@ -268,6 +281,12 @@ mod tests {
             node_id: "localhost:4002".into(),
             foreign_keys: false,
             readers_max: Some(256),
+            write_queue: crate::queue::Options {
+                capacity: 1024,
+                batch_size: 128,
+                timeout: Duration::from_millis(50),
+                transaction: false,
+            },
             snapshot: Snapshot { entries: 8192, wal_bytes: Some(4_194_304), interval: Duration::from_secs(10) },
             optimize_interval: Duration::from_secs(24 * 3600),
             vacuum_interval: Duration::ZERO,
@@ -278,7 +297,7 @@ mod tests {
                 commit_timeout: Duration::from_millis(50),
                 apply_timeout: Duration::from_secs(10),
             },
-            cluster: cluster::form::Options {
+            cluster: crate::cluster::form::Options {
                 join: Vec::new(),
                 join_attempts: 5,
                 join_interval: Duration::from_secs(3),
@@ -434,9 +453,8 @@ mod tests {
     fn flags_without_their_feature_are_refused_unless_they_say_the_default() {
         check("-join http://nonsense d", "fatal: not supported yet: -join");
         check("-auth x d", "fatal: not supported yet: -auth");
-        check("-write-queue-capacity 1 d", "fatal: not supported yet: -write-queue-capacity");
         check("-raft-cluster-remove-shutdown=true d", "fatal: not supported yet: -raft-cluster-remove-shutdown");
-        check("-cpu-profile x -write-queue-tx d", "fatal: not supported yet: -write-queue-tx");
+        check("-write-queue-tx -cpu-profile x d", "fatal: not supported yet: -cpu-profile");
         config("-auth= -write-queue-capacity 0x400 -auto-optimize-int 10m -raft-shutdown-stepdown=false d");
         config("-http-addr :4001 -raft-addr :4002 d");
     }

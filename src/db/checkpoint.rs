@@ -38,6 +38,8 @@ pub enum Outcome {
     Busy,
     /// A lease still reads the main file; spool it first.
     Leased,
+    /// Another checkpoint is under way beside the writer.
+    Running,
 }
 
 /// Frames in the WAL, and how many of them the main file has.
@@ -58,7 +60,7 @@ impl Database {
     /// Brings the main file to the applied state, whose replicated part is `applied`.
     pub fn checkpoint(&mut self, applied: &[u8]) -> Result<Outcome, Fault> {
         if self.background {
-            return Ok(Outcome::Busy);
+            return Ok(Outcome::Running);
         }
         if self.leases.any_reads_main_file() {
             return Ok(Outcome::Leased);

@@ -17,7 +17,7 @@ use super::{SqlError, determinism, entry};
 
 /// Part of the engine fingerprint: raised with every change of what applying an entry computes (functions,
 /// authorizer, limits, pragmas below).
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
 
 /// Bytes of page cache of a connection.
 const CACHE_BYTES: i64 = 8 << 20;

@@ -178,6 +178,7 @@ impl Database {
             checkpointing: None,
         })?;
         self.writer = Writer::new(connection);
+        self.leases = self.leases.of_next_generation();
         Ok(())
     }
 

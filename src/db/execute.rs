@@ -13,12 +13,15 @@ use super::budget::STATEMENT_STEPS;
 use super::connection::{Cached, Connection};
 use super::determinism::NO_ROWID;
 use super::statement::Statement;
-use super::value::{StatementResult, Value, ValueRef};
+use super::value::{Columns, StatementResult, Value, ValueRef};
 use super::{SqlError, fault};
 use crate::command::{Execute, Limits, Parameter};
 
-/// Bytes of RETURNING rows that one request may give: beyond, its statement fails on every node.
-const RETURNING_BYTES_MAX: usize = 64 << 20;
+/// Bytes of rows that one request may answer with: beyond, its statement fails on every node.
+const ROWS_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes that a value takes in memory, beside those of its text.
+const VALUE_BYTES: usize = size_of::<Value>();
 
 /// Bytes of the longest text that is kept prepared: longer ones hold their values, and don't come again.
 const CACHED_MAX: usize = 4 << 10;
@@ -41,6 +44,17 @@ pub struct Executed {
     pub error: Option<String>,
     /// Whether a statement ran that can change the database.
     pub changed: bool,
+    /// Bytes of the rows, whether or not they were built.
+    pub rows_bytes: usize,
+}
+
+/// What the reads of a request answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// As writes, after their first row: /db/execute.
+    Counts,
+    /// Their rows: /db/request.
+    Rows,
 }
 
 /// This node can't go on applying: a call below SQLite failed, or another program holds the database.
@@ -90,11 +104,27 @@ impl Writer {
         self.connection.set_foreign_keys(on).map_err(|error| Fault(error.to_string()))
     }
 
-    /// Runs a request within `limits`. `wants_rows`: somebody waits for RETURNING rows; without, they are counted
-    /// but not built.
-    pub fn execute(&mut self, request: &Execute, limits: &Limits, wants_rows: bool) -> Result<Executed, Fault> {
+    /// Whether the database is as a new one: no schema, and nothing that a file made anew would not have.
+    pub fn is_empty(&self) -> Result<bool, Fault> {
+        const SQL: &str = "SELECT NOT EXISTS(SELECT 1 FROM sqlite_schema) AND page_size = 4096 AND auto_vacuum = 0 \
+             AND encoding = 'UTF-8' AND user_version = 0 AND application_id = 0 FROM pragma_page_size, \
+             pragma_auto_vacuum, pragma_encoding, pragma_user_version, pragma_application_id";
+        let connection = &self.connection;
+        let answer = connection.authorizer.internally(|| connection.raw.query_row(SQL, [], |row| row.get(0)));
+        answer.map_err(|error| node_fault(&SqlError::from(error)))
+    }
+
+    /// Runs a request within `limits`. `wants_rows`: somebody waits for its rows; without, they are counted but not
+    /// built.
+    pub fn execute(
+        &mut self,
+        request: &Execute,
+        reads: Reads,
+        limits: &Limits,
+        wants_rows: bool,
+    ) -> Result<Executed, Fault> {
         self.begin(limits)?;
-        let mut run = Run { writer: self, limits, wants_rows, executed: Executed::default(), returned: 0 };
+        let mut run = Run { writer: self, limits, reads, wants_rows, executed: Executed::default(), is_read: false };
         if request.transaction { run.transaction(request) } else { run.statements(request) }?;
         let mut executed = run.executed;
         self.end(&mut executed)?;
@@ -195,10 +225,11 @@ impl Writer {
 struct Run<'a> {
     writer: &'a mut Writer,
     limits: &'a Limits,
+    reads: Reads,
     wants_rows: bool,
     executed: Executed,
-    /// Bytes of RETURNING rows so far.
-    returned: usize,
+    /// The text that runs answers as a read: its first statement is one.
+    is_read: bool,
 }
 
 impl Run<'_> {
@@ -206,7 +237,8 @@ impl Run<'_> {
         for statement in &request.statements {
             if !statement.sql.is_empty() {
                 let result = self.statement(&statement.sql, &statement.parameters)?;
-                self.executed.results.push(result.unwrap_or_else(StatementResult::Error));
+                let result = result.unwrap_or_else(|text| self.error(text));
+                self.executed.results.push(result);
             }
         }
         Ok(())
@@ -222,7 +254,8 @@ impl Run<'_> {
             match self.statement(&statement.sql, &statement.parameters)? {
                 Ok(result) => self.executed.results.push(result),
                 Err(text) => {
-                    self.executed.results.push(StatementResult::Error(text));
+                    let error = self.error(text);
+                    self.executed.results.push(error);
                     if !self.writer.connection.is_autocommit() {
                         self.writer.internal("ROLLBACK")?;
                     }
@@ -248,6 +281,7 @@ impl Run<'_> {
     /// Runs all statements of one text; the inner error is a text for the client.
     fn statement(&mut self, text: &str, parameters: &[Parameter]) -> Result<Result<StatementResult, String>, Fault> {
         let began = Instant::now();
+        self.is_read = false;
         let (mut rest, mut start) = (text, 0);
         let mut result = loop {
             match self.piece(rest, parameters, start, text) {
@@ -266,36 +300,46 @@ impl Run<'_> {
             StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => {
                 *elapsed = began.elapsed()
             }
-            StatementResult::Error(_) => {}
+            StatementResult::Error(_) | StatementResult::ReadError(_) => {}
         }
         Ok(Ok(result))
     }
 
+    fn error(&self, text: String) -> StatementResult {
+        if self.is_read { StatementResult::ReadError(text) } else { StatementResult::Error(text) }
+    }
+
     /// Runs the first statement of `sql`, which is `text` or what is left of it.
     fn piece(&mut self, sql: &str, parameters: &[Parameter], start: usize, text: &str) -> Result<Piece, Failure> {
-        if self.writer.connection.budget.is_expired() {
-            return Err(Failure::Result("execute timeout".into()));
+        let (cached, tail) = match self.writer.connection.budget.is_expired() {
+            true => return Err(self.timeout()),
+            false => self.writer.take_prepared(sql)?,
+        };
+        let is_first = sql.len() == text.len();
+        if is_first && self.reads == Reads::Rows {
+            self.is_read = cached.as_ref().is_none_or(|cached| cached.statement.is_read());
         }
-        let (cached, tail) = self.writer.take_prepared(sql)?;
         let Some(mut cached) = cached else {
-            let result = StatementResult::Write { last_insert_id: 0, rows_affected: 0, elapsed: Duration::ZERO };
-            return Ok(Piece { result, parameters: 0, tail });
+            return Ok(Piece { result: self.nothing(), parameters: 0, tail });
         };
         if cached.seen & seen::OPTIMIZE != 0 {
             let (prepared, _) = self.writer.connection.prepare(OPTIMIZE, 0).map_err(|error| classify(&error))?;
             cached.statement = prepared.statement.expect("our own text is a statement");
         }
         let wanted = cached.statement.parameter_count();
-        // Quirk: without any argument the reference doesn't check, and binds NULLs, unless there is a db_timeout.
-        let unchecked = parameters.is_empty() && self.limits.request_steps == 0;
-        if parameters.len().saturating_sub(start) < wanted && !unchecked {
-            let got = parameters.len();
+        let left = parameters.len().saturating_sub(start);
+        // Quirk: without any argument the reference doesn't check a write, and binds NULLs, unless there is a
+        // db_timeout; and it tells how many there were of a write, how many are left of a read.
+        let is_unchecked = !self.is_read && parameters.is_empty() && self.limits.request_steps == 0;
+        if left < wanted && !is_unchecked {
+            let got = if self.is_read { left } else { parameters.len() };
             return Err(Failure::Result(format!("not enough args to execute query: want {wanted} got {got}")));
         }
         check_names(parameters).map_err(Failure::Result)?;
         cached.statement.bind(parameters, start).map_err(|error| classify(&error))?;
 
-        let run = self.run(&mut cached);
+        let is_last = sql[tail..].trim_start().is_empty();
+        let run = self.run(&mut cached, is_last);
         let ended = cached.statement.reset();
         // With what showed only now: a VACUUM.
         let seen = cached.seen | self.writer.connection.authorizer.take_seen();
@@ -308,29 +352,26 @@ impl Run<'_> {
             (Ok(_), Err(error)) | (Err(error), _) => return Err(self.failure(&error)),
         };
         // Only what is one statement, and the same the next time, is worth keeping.
-        let is_whole = sql.len() == text.len() && sql[tail..].trim_start().is_empty();
-        if is_whole && sql.len() <= CACHED_MAX && seen & STALING == 0 {
+        if is_first && is_last && sql.len() <= CACHED_MAX && seen & STALING == 0 {
             self.writer.connection.statements.insert(sql.into(), cached);
         }
         Ok(Piece { result, parameters: wanted, tail })
     }
 
-    fn run(&mut self, cached: &mut Cached) -> Result<StatementResult, SqlError> {
+    fn run(&mut self, cached: &mut Cached, is_last: bool) -> Result<StatementResult, SqlError> {
         let connection = &self.writer.connection;
         let statement = &mut cached.statement;
         statement.restart_step_count();
         let steps = if self.limits.statement_steps == 0 { STATEMENT_STEPS } else { self.limits.statement_steps };
-        let (wants_rows, returned) = (self.wants_rows, &mut self.returned);
-        let returns_rows = statement.column_count() > 0
-            && !statement.is_readonly()
-            && !statement.is_explain()
-            && cached.seen & seen::PRAGMA == 0;
+        let (wants_rows, bytes) = (self.wants_rows, &mut self.executed.rows_bytes);
+        let is_returning = statement.column_count() > 0 && !statement.is_read() && cached.seen & seen::PRAGMA == 0;
+        let returns_rows = is_returning || (self.is_read && is_last);
         // Before it runs: one that fails may leave changes behind (INSERT OR FAIL).
         self.executed.changed |= !statement.is_readonly();
         let rows = connection.authorizer.stepping(cached.seen, || {
             connection.budget.charge(steps, || {
                 if returns_rows {
-                    return collect(statement, wants_rows, returned, connection.handle()).map(Some);
+                    return collect(statement, wants_rows, bytes, connection.handle()).map(Some);
                 }
                 // As the reference: one step. A SELECT runs to its first row, which is dropped.
                 statement.step().map(|_| None)
@@ -338,21 +379,34 @@ impl Run<'_> {
         });
         let write = self.writer.counters(cached.seen, cached.statement.is_explain());
         Ok(match rows? {
-            Some(rows) => StatementResult::Rows { columns: cached.statement.columns(), rows, elapsed: Duration::ZERO },
+            Some(rows) => {
+                let columns = cached.statement.columns();
+                StatementResult::Rows { columns, rows, elapsed: Duration::ZERO, is_read: self.is_read }
+            }
             None => write,
         })
     }
 
+    /// What a text without a statement answers.
+    fn nothing(&self) -> StatementResult {
+        let elapsed = Duration::ZERO;
+        match self.is_read {
+            true => StatementResult::Rows { columns: Columns::default(), rows: Vec::new(), elapsed, is_read: true },
+            false => StatementResult::Write { last_insert_id: 0, rows_affected: 0, elapsed },
+        }
+    }
+
+    fn timeout(&self) -> Failure {
+        Failure::Result(if self.is_read { "query timeout" } else { "execute timeout" }.into())
+    }
+
     fn failure(&self, error: &SqlError) -> Failure {
         if error.primary() == ffi::SQLITE_INTERRUPT {
-            if let Some(recorded) = fault::take() {
-                return Failure::Fault(Fault(format!("{recorded} ({error})")));
-            }
-            return Failure::Result(if self.writer.connection.budget.is_expired() {
-                "execute timeout".into()
-            } else {
-                format!("RETURNING gives more than {RETURNING_BYTES_MAX} bytes")
-            });
+            return match fault::take() {
+                Some(recorded) => Failure::Fault(Fault(format!("{recorded} ({error})"))),
+                None if self.writer.connection.budget.is_expired() => self.timeout(),
+                None => Failure::Result(format!("rows of the request are more than {ROWS_BYTES_MAX} bytes")),
+            };
         }
         classify(error)
     }
@@ -365,7 +419,7 @@ struct Piece {
     tail: usize,
 }
 
-/// The rows of a RETURNING clause. They count against the bound whether or not they are built: it is a result.
+/// The rows of a statement. They count against the bound whether or not they are built: it is a result.
 fn collect(
     statement: &mut Statement,
     build: bool,
@@ -375,13 +429,14 @@ fn collect(
     let columns = statement.column_count();
     let mut rows = Vec::new();
     while statement.step()? {
+        *bytes += size_of::<Vec<Value>>();
         for n in 0..columns {
             *bytes += match statement.value(n) {
-                ValueRef::Text(text) | ValueRef::Blob(text) => text.len() + 16,
-                _ => 16,
+                ValueRef::Text(text) | ValueRef::Blob(text) => text.len() + VALUE_BYTES,
+                _ => VALUE_BYTES,
             };
         }
-        if *bytes > RETURNING_BYTES_MAX {
+        if *bytes > ROWS_BYTES_MAX {
             // SAFETY: the connection is open. The next step fails and rolls the statement back.
             unsafe { ffi::sqlite3_interrupt(db) };
         } else if build {

@@ -19,10 +19,11 @@ use crate::world::{Disk, File, Open};
 /// Bytes copied at once to a spool.
 const COPY: usize = 1 << 20;
 
-/// The leases of one node.
+/// The leases on one generation of the database.
 #[derive(Clone, Default)]
 pub struct Leases {
     open: Arc<Mutex<Vec<Weak<Lease>>>>,
+    /// Numbers the spools of all generations.
     spooled: Arc<AtomicU64>,
 }
 
@@ -79,6 +80,11 @@ impl Leases {
             let name = format!("lease-{}", self.spooled.fetch_add(1, Ordering::Relaxed));
             lease.spool(disk, &directory.join(name));
         }
+    }
+
+    /// For the file that takes this one's place: the leases on this one are in nobody's way any more.
+    pub(super) fn of_next_generation(&self) -> Self {
+        Self { open: Arc::default(), spooled: self.spooled.clone() }
     }
 
     fn live(&self) -> Vec<Arc<Lease>> {

@@ -7,17 +7,20 @@
 //! Source: design §7; backup-restore.md §3.2, whose reference keeps what ran before an error.
 
 use std::io;
+use std::path::Path;
 
 use tokio::time::Instant;
 
-use super::authorizer::seen;
+use super::authorizer::{Role, seen};
+use super::connection::Connection;
 use super::database::Fault;
+use super::entry;
 use super::execute::{Executed, Failure, Writer, classify, node_fault};
 use super::split::Splitter;
 use super::value::StatementResult;
 use super::{SqlError, database, fault};
 use crate::command::Limits;
-use crate::world::File;
+use crate::world::{Disk, File, Open};
 
 /// Bytes that are read at once; a statement that is longer is read in pieces of its own length.
 const PIECE: usize = 256 << 10;
@@ -70,6 +73,27 @@ impl Writer {
         self.end(&mut executed)?;
         Ok(executed)
     }
+}
+
+/// Makes a database of its own at `target` from the first `size` bytes of the text at `path`, with the time and the seed
+/// that an entry would have. After an error of the text, or a fault, the file is to be thrown away.
+pub fn build(disk: &dyn Disk, path: &Path, size: u64, target: &Path, context: &Context) -> Result<Executed, Fault> {
+    let text = disk.open(path, Open::Read).map_err(|error| database::io_fault("reading the text", &error))?;
+    let connection = Connection::open(target, disk.sqlite_vfs(), Role::Writer).map_err(|error| node_fault(&error))?;
+    // Nobody else sees the file, and a crash throws it away: a WAL would only write everything twice. The journal of a
+    // new file stays empty; savepoints need it all the same.
+    connection.pragma("journal_mode=memory").map_err(|error| node_fault(&error))?;
+    let mut writer = Writer::new(connection);
+    writer.set_foreign_keys(context.foreign_keys)?;
+    entry::scope(context.time_ms, &context.seed, || writer.load_text(&*text, size, &context.limits))
+}
+
+/// What a text meets where it is built into a file.
+pub struct Context {
+    pub foreign_keys: bool,
+    pub time_ms: u64,
+    pub seed: [u8; 16],
+    pub limits: Limits,
 }
 
 impl Script<'_> {

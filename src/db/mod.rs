@@ -19,6 +19,7 @@ pub mod main_file;
 pub mod query;
 pub mod readers;
 pub mod split;
+pub mod spool;
 pub mod state;
 pub mod statement;
 pub mod temporary;

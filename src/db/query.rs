@@ -158,6 +158,28 @@ fn last_piece(connection: &Connection, sql: &str, parameters: &[Parameter]) -> R
     }
 }
 
+/// What a text is to /db/request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// All its statements are reads.
+    Read,
+    Write,
+}
+
+/// Asks SQLite what `sql` is. Quirk: the reference asks of its first statement only, and runs what it then takes for
+/// reads as one, without those that write: none of them is passed over here.
+pub fn classify(connection: &Connection, sql: &str) -> Result<Class, SqlError> {
+    let mut rest = sql;
+    while !rest.is_empty() {
+        let (prepared, _) = connection.prepare(rest, 0)?;
+        if prepared.statement.is_some_and(|statement| !statement.is_read()) {
+            return Ok(Class::Write);
+        }
+        rest = rest[prepared.tail..].trim_start();
+    }
+    Ok(Class::Read)
+}
+
 /// The client's text for an error of a read.
 fn text(connection: &Connection, error: &SqlError) -> String {
     match error.primary() {

@@ -103,6 +103,11 @@ impl Statement {
         unsafe { ffi::sqlite3_stmt_readonly(self.raw()) != 0 }
     }
 
+    /// Whether it is a read to /db/request: it changes nothing, or only explains what would.
+    pub fn is_read(&self) -> bool {
+        self.is_readonly() || self.is_explain()
+    }
+
     /// Whether it is an EXPLAIN.
     pub fn is_explain(&self) -> bool {
         // SAFETY: live.

@@ -54,10 +54,12 @@ pub struct Columns {
 pub enum StatementResult {
     /// A write, or anything else on the execute path.
     Write { last_insert_id: i64, rows_affected: i64, elapsed: Duration },
-    /// The rows of a RETURNING clause.
-    Rows { columns: Columns, rows: Vec<Vec<Value>>, elapsed: Duration },
+    /// The rows of a RETURNING clause, or of a read in a request that also writes.
+    Rows { columns: Columns, rows: Vec<Vec<Value>>, elapsed: Duration, is_read: bool },
     /// SQLite's text, or rqlite's.
     Error(String),
+    /// The same, of a read.
+    ReadError(String),
 }
 
 /// Takes the results of reads, row by row, as SQLite yields them.

@@ -33,6 +33,9 @@ pub enum Failure {
     QueryNotSpecified,
     #[error("request too large")]
     TooLarge,
+    /// The client stopped sending.
+    #[error("timeout reading request body")]
+    BodyTimeout,
 
     /// Wrong or missing credentials.
     #[error("unauthorized")]
@@ -127,7 +130,8 @@ pub enum Answer {
     Redirect { location: String },
 }
 
-/// Source: http-data.md §12, §16, backup-restore.md §3.3, §4, server.md §1.7; ours are 413, 503 `too busy` and 507.
+/// Source: http-data.md §12, §16, backup-restore.md §3.3, §4, server.md §1.7; ours are 413, 503
+/// `too busy`, 507, and 408 for a body that doesn't come.
 pub fn answer(endpoint: Endpoint, failure: &Failure) -> Answer {
     use Failure as F;
     match failure {
@@ -137,7 +141,7 @@ pub fn answer(endpoint: Endpoint, failure: &Failure) -> Answer {
         F::RemoteNotAuthorized => plain(401, format!("remote {} not authorized", remote_name(endpoint))),
         F::NotFound => Answer::Bare { status: 404 },
         F::MethodNotAllowed => Answer::Bare { status: 405 },
-        F::QueueWaitTimeout => plain(408, failure.to_string()),
+        F::QueueWaitTimeout | F::BodyTimeout => plain(408, failure.to_string()),
         F::TooLarge => plain(413, failure.to_string()),
         F::Redirected { location } => Answer::Redirect { location: location.clone() },
 
@@ -166,6 +170,7 @@ fn of_request(endpoint: Endpoint, failure: &Failure) -> Answer {
     match (endpoint, failure) {
         (E::Execute | E::Query | E::Request | E::Sql | E::LoadText, _) => Answer::Envelope(failure.to_string()),
         (E::Queue | E::LoadFile, Failure::NotOpen) => Answer::Envelope(failure.to_string()),
+        (E::Queue, Failure::DisallowedPragma) => Answer::Envelope(failure.to_string()),
         (E::LoadFile, Failure::Transport(why)) => plain(500, format!("remote node failed to load: {why}")),
         (E::Queue | E::LoadFile | E::Backup, _) => plain(500, failure.to_string()),
         (E::Snapshot, Failure::NotOpen) | (E::Boot, _) => plain(503, failure.to_string()),
@@ -221,6 +226,7 @@ mod tests {
             Failure::NotFound,
             Failure::MethodNotAllowed,
             Failure::QueueWaitTimeout,
+            Failure::BodyTimeout,
             Failure::TooLarge,
             Failure::Redirected { location: "http://host:4001/db/query".into() },
             Failure::NowhereToRedirect,
@@ -262,6 +268,7 @@ mod tests {
         NotFound | all | 404 bare
         MethodNotAllowed | all | 405 bare
         QueueWaitTimeout | all | 408 queue wait timeout
+        BodyTimeout | all | 408 timeout reading request body
         TooLarge | all | 413 request too large
         Redirected | all | 301 http://host:4001/db/query
         NowhereToRedirect | all | 500 leader not found
@@ -298,8 +305,8 @@ mod tests {
         NotReady | Execute Query Request Sql LoadText | 200 error: store not ready
         NotReady | Queue LoadFile Backup Snapshot | 500 store not ready
         NotReady | Boot | 503 store not ready
-        DisallowedPragma | Execute Query Request Sql LoadText | 200 error: disallowed pragma
-        DisallowedPragma | Queue LoadFile Backup Snapshot | 500 disallowed pragma
+        DisallowedPragma | Execute Queue Query Request Sql LoadText | 200 error: disallowed pragma
+        DisallowedPragma | LoadFile Backup Snapshot | 500 disallowed pragma
         DisallowedPragma | Boot | 503 disallowed pragma
         Sql | Execute Query Request Sql LoadText | 200 error: cannot commit - no transaction is active
         Sql | Queue LoadFile Backup Snapshot | 500 cannot commit - no transaction is active

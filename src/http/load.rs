@@ -6,9 +6,9 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use tokio::time::Instant;
 
 use super::error::{Endpoint, Failure};
-use super::execute::served_by;
 use super::render::{Render, Trailer};
 use super::response;
+use super::results::served_by;
 use super::routes::Call;
 
 pub async fn handle(call: Call, body: Body) -> Response {

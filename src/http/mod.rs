@@ -18,8 +18,16 @@ mod boot;
 mod execute;
 mod load;
 mod query;
+mod queue;
 mod readyz;
+mod request;
+mod root;
+mod sql;
 mod status;
+
+pub mod memory;
+mod receive;
+mod results;
 
 pub mod error;
 pub mod response;

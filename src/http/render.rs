@@ -73,6 +73,7 @@ struct Statement {
     /// Which columns a map shows, in the order of their names.
     sorted: Vec<usize>,
     rows: u64,
+    is_read: bool,
 }
 
 struct Column {
@@ -106,15 +107,16 @@ impl Render {
             StatementResult::Write { last_insert_id, rows_affected, elapsed } => {
                 self.write_counts(*last_insert_id, *rows_affected, *elapsed);
             }
-            StatementResult::Rows { columns, rows, elapsed } => {
-                self.open(columns, false);
+            StatementResult::Rows { columns, rows, elapsed, is_read } => {
+                self.open(columns, *is_read);
                 let failed = rows.iter().find_map(|row| self.add_row(row.iter().map(|value| value.borrow())).err());
                 match failed {
-                    Some(text) => self.fail(&text, false),
+                    Some(text) => self.fail(&text, *is_read),
                     None => self.close(*elapsed),
                 }
             }
             StatementResult::Error(text) => self.fail(text, false),
+            StatementResult::ReadError(text) => self.fail(text, true),
         }
     }
 
@@ -175,7 +177,14 @@ impl Render {
         self.json.close(b'}');
     }
 
-    fn open(&mut self, columns: &Columns, qualify: bool) {
+    /// Begins the rows of a read, or of a RETURNING clause, whose columns are never qualified. They end as those of
+    /// [`RowSink`].
+    pub fn open(&mut self, columns: &Columns, is_read: bool) {
+        assert!(self.statement.is_none(), "a result begins after the one before has ended");
+        if self.broken.is_some() {
+            return;
+        }
+        let qualify = is_read && self.options.qualify_columns;
         let start = self.json.mark();
         self.json.item();
         self.json.open(b'{');
@@ -187,7 +196,7 @@ impl Render {
             sorted.sort_by_key(|at| (&columns[*at].name, std::cmp::Reverse(*at)));
             sorted.dedup_by_key(|at| &columns[*at].name);
         }
-        self.statement = Some(Statement { start, columns, sorted, rows: 0 });
+        self.statement = Some(Statement { start, columns, sorted, rows: 0, is_read });
     }
 
     /// One row. An error is a text for the client.
@@ -318,6 +327,7 @@ impl Render {
         if self.broken.is_some() {
             return;
         }
+        let is_read = begun.as_ref().map_or(is_read, |statement| statement.is_read);
         if let Some(statement) = begun
             && !self.json.rewind(statement.start)
         {
@@ -348,10 +358,7 @@ impl Render {
 /// Results of the read path.
 impl RowSink for Render {
     fn begin(&mut self, columns: &Columns) {
-        assert!(self.statement.is_none(), "a result begins after the one before has ended");
-        if self.broken.is_none() {
-            self.open(columns, self.options.qualify_columns);
-        }
+        self.open(columns, true);
     }
 
     /// An error leaves the statement to be ended by [`RowSink::error`] with that text.
@@ -491,6 +498,7 @@ mod tests {
             columns: columns(&[("id", "integer")]),
             rows: vec![vec![Value::Integer(3)]],
             elapsed: TIME,
+            is_read: false,
         };
         check(
             Options { associative: true, qualify_columns: true, ..plain() },
@@ -564,6 +572,7 @@ mod tests {
                 columns: columns(&[("dt", "datetime")]),
                 rows: vec![vec![Value::Integer(1_000_000_000_000)]],
                 elapsed: TIME,
+                is_read: false,
             });
         };
         check(

@@ -75,31 +75,37 @@ pub fn finished(body: Result<Bytes, Broken>) -> Response {
 }
 
 /// The store's errors, as this layer names them.
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Self {
+impl From<&store::Error> for Failure {
+    fn from(error: &store::Error) -> Self {
         use store::Error as E;
         match error {
             E::NotReady => Failure::NotReady,
-            E::LeaderNotFound => Failure::LeaderNotFound,
+            E::LeaderNotFound | E::QuorumLost => Failure::LeaderNotFound,
             E::LeadershipLost => Failure::LeadershipLost,
             E::TooBusy => Failure::TooBusy,
             E::DisallowedPragma => Failure::DisallowedPragma,
             E::DiskLow => Failure::DiskLow,
             E::LoadInProgress => Failure::BackupBehindLoad,
             E::LoadAlreadyInProgress => Failure::LoadInProgress,
-            E::InvalidData(why) => Failure::InvalidSqlite(why),
-            E::DiskSpace { need, free } => Failure::DiskTooSmall { need, free },
+            E::InvalidData(why) => Failure::InvalidSqlite(why.clone()),
+            E::DiskSpace { need, free } => Failure::DiskTooSmall { need: *need, free: *free },
             E::TooShort => Failure::BootTooShort,
             E::NotSqlite => Failure::BootNotSqlite,
             E::NotLeader => Failure::NotLeader,
             E::NotSingleNode => Failure::NotSingleNode,
-            E::LoadUnknown(why) => Failure::LoadOutcomeUnknown(why),
+            E::LoadUnknown(why) => Failure::LoadOutcomeUnknown(why.clone()),
             // Why is for the operator: it is in the log. What was under way may have happened.
             E::Stopped(_) => Failure::Internal("node is stopping".into()),
-            E::Sql(error) => Failure::Sql(error.message),
-            E::ClientGone | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
+            E::Sql(error) => Failure::Sql(error.message.clone()),
+            E::ClientGone | E::Changed | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
                 Failure::Internal(error.to_string())
             }
         }
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Failure::from(&error)
     }
 }

@@ -13,10 +13,12 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, StatusCode};
 
 use super::error::{Endpoint, Failure};
+use super::memory::{Held, Memory};
 use super::params::Params;
 use super::render::Options;
-use super::{backup, boot, execute, load, query, readyz, response, status};
+use super::{backup, boot, execute, load, query, readyz, request, response, root, sql, status};
 use crate::config::Config;
+use crate::queue::Queue;
 use crate::store::Store;
 use crate::version::RQLITE_VERSION;
 use crate::world::World;
@@ -30,8 +32,11 @@ pub struct Api {
     pub config: Config,
     /// Since 1970.
     pub started: std::time::Duration,
+    pub memory: Memory,
     /// Set once it is open: HTTP answers before that.
     pub store: OnceLock<Store>,
+    /// As the store.
+    pub queue: OnceLock<Queue<Held>>,
 }
 
 /// A request that has passed the common checks.
@@ -66,31 +71,23 @@ impl Call {
     }
 }
 
+/// How a path is matched: percent-decoded, case-sensitive, the first that matches counts.
+enum Path {
+    Exact(&'static str),
+    Prefix(&'static str),
+}
+
 struct Route {
-    /// Of the path, percent-decoded; the first that matches counts.
     path: Path,
+    /// Empty: any.
     methods: &'static [Method],
     /// Of bare answers too.
     content_type: Option<&'static str>,
     handle: fn(Call, Body) -> BoxFuture<'static, Response>,
 }
 
-enum Path {
-    /// Anything may follow.
-    Prefix(&'static str),
-    Exact(&'static str),
-}
-
-impl Path {
-    fn matches(&self, path: &str) -> bool {
-        match self {
-            Path::Prefix(prefix) => path.starts_with(prefix),
-            Path::Exact(exact) => path == *exact,
-        }
-    }
-}
-
 const ROUTES: &[Route] = &[
+    Route { path: Path::Exact("/"), methods: &[], content_type: None, handle: |call, _| Box::pin(root::handle(call)) },
     Route {
         path: Path::Prefix("/db/execute"),
         methods: &[Method::POST],
@@ -102,6 +99,18 @@ const ROUTES: &[Route] = &[
         methods: &[Method::GET, Method::POST],
         content_type: Some(response::JSON),
         handle: |call, body| Box::pin(query::handle(call, body)),
+    },
+    Route {
+        path: Path::Prefix("/db/request"),
+        methods: &[Method::POST],
+        content_type: Some(response::JSON),
+        handle: |call, body| Box::pin(request::handle(call, body)),
+    },
+    Route {
+        path: Path::Prefix("/db/sql"),
+        methods: &[Method::GET, Method::POST],
+        content_type: Some(response::JSON),
+        handle: |call, body| Box::pin(sql::handle(call, body)),
     },
     Route {
         path: Path::Prefix("/db/backup"),
@@ -135,6 +144,15 @@ const ROUTES: &[Route] = &[
     },
 ];
 
+impl Path {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Path::Exact(text) => path == *text,
+            Path::Prefix(text) => path.starts_with(text),
+        }
+    }
+}
+
 /// The service behind every connection.
 pub fn router(api: Arc<Api>) -> Router {
     Router::new().fallback(dispatch).with_state(api)
@@ -167,7 +185,7 @@ async fn checked(api: Arc<Api>, request: Request) -> Response {
     let Some(route) = ROUTES.iter().find(|route| route.path.matches(&path)) else {
         return response::bare(StatusCode::NOT_FOUND);
     };
-    if !route.methods.contains(&head.method) {
+    if !route.methods.is_empty() && !route.methods.contains(&head.method) {
         let mut response = response::bare(StatusCode::METHOD_NOT_ALLOWED);
         if let Some(content_type) = route.content_type {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

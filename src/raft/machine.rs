@@ -22,7 +22,7 @@ use crate::command::{Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadC
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
 use crate::db::entry;
-use crate::db::execute::Executed;
+use crate::db::execute::{Executed, Reads};
 use crate::db::lease::{Lease, Leases};
 use crate::db::readers::Current;
 use crate::peer::Cluster;
@@ -47,6 +47,9 @@ pub enum Refusal {
     NoSuchLoad,
     #[error("load is incomplete or damaged")]
     LoadDamaged,
+    /// A file made of SQL text, for a database that isn't empty any more.
+    #[error("database was changed during the load")]
+    Changed,
 }
 
 /// Why a checkpoint didn't happen, where that is no fault.
@@ -56,6 +59,7 @@ pub enum Checkpoint {
     Clean(Option<u64>),
     Busy,
     Leased,
+    Running,
     /// A load is open: nothing passes its begin (hazard H13).
     LoadOpen,
 }
@@ -266,6 +270,11 @@ impl Machine {
         })
     }
 
+    /// The index of the last change (0: none), if the database is as a new one.
+    pub fn empty_since(&mut self) -> Result<Option<u64>, Fault> {
+        self.unless_faulty(|machine| Ok(machine.database.writer().is_empty()?.then(|| machine.last_change())))
+    }
+
     /// Takes note of a received file, whose load is about to begin.
     pub fn add_spool(&mut self, spool: Spool) {
         self.spools.push(spool);
@@ -299,6 +308,10 @@ impl Machine {
         })
     }
 
+    fn last_change(&self) -> u64 {
+        self.applied.last_change.as_ref().map_or(0, |id| id.index)
+    }
+
     fn last_index(&self) -> Option<u64> {
         self.applied.last_applied.as_ref().map(|id| id.index)
     }
@@ -311,6 +324,7 @@ impl Machine {
         let result = work(self);
         if let Err(fault) = &result {
             self.fault = Some(fault.clone());
+            self.current.set_faulty();
         }
         result
     }
@@ -323,20 +337,22 @@ impl Machine {
             }
             Outcome::Busy => Checkpoint::Busy,
             Outcome::Leased => Checkpoint::Leased,
+            Outcome::Running => Checkpoint::Running,
         }
     }
 
     fn command(&mut self, log_id: LogId, payload: &Payload, wants_rows: bool) -> Result<Response, Fault> {
         let command = Command::decode(payload.0.clone())
             .map_err(|error| Fault(format!("it can't be decoded ({error}); is this version too old?")))?;
-        let limits = command.limits.unwrap_or_default();
-        match command.kind {
-            Some(Kind::Execute(request)) => {
-                let executed = entry::scope(command.time_ms, &command.seed, || {
-                    self.execute(log_id, &request, &limits, wants_rows)
-                });
-                executed.map(Response::Executed)
-            }
+        let Command { time_ms, seed, limits, kind } = command;
+        let limits = limits.unwrap_or_default();
+        let mut execute = |request: &Execute, reads: Reads| {
+            let executed = entry::scope(time_ms, &seed, || self.execute(log_id, request, reads, &limits, wants_rows));
+            executed.map(Response::Executed)
+        };
+        match kind {
+            Some(Kind::Execute(request)) => execute(&request, Reads::Counts),
+            Some(Kind::Request(request)) => execute(&request, Reads::Rows),
             Some(Kind::Barrier(_)) => Ok(Response::Done),
             Some(Kind::Settings(settings)) => self.settings(settings),
             Some(Kind::LoadBegin(begin)) => Ok(self.load_begin(log_id, &begin)),
@@ -344,11 +360,13 @@ impl Machine {
             Some(Kind::LoadCommit(commit)) => match self.take_complete(&commit) {
                 Err(refusal) => Ok(Response::Refused(refusal)),
                 Ok(load) if load.content == LoadContent::Sql => {
-                    let executed =
-                        entry::scope(command.time_ms, &command.seed, || self.load_text(log_id, &load, &limits));
+                    let executed = entry::scope(time_ms, &seed, || self.load_text(log_id, &load, &limits));
                     executed.map(Response::Executed)
                 }
-                Ok(load) => self.adopt(log_id, load),
+                Ok(_) if commit.unchanged_since.is_some_and(|index| index != self.last_change()) => {
+                    Ok(Response::Refused(Refusal::Changed))
+                }
+                Ok(load) => self.adopt(log_id, load, commit.unchanged_since.is_some()),
             },
             Some(Kind::LoadAbort(abort)) => {
                 if self.open_load() != Some(abort.load_id) {
@@ -366,11 +384,12 @@ impl Machine {
         &mut self,
         log_id: LogId,
         request: &Execute,
+        reads: Reads,
         limits: &Limits,
         wants_rows: bool,
     ) -> Result<Executed, Fault> {
         let writer = self.database.writer();
-        let executed = writer.execute(request, limits, wants_rows)?;
+        let executed = writer.execute(request, reads, limits, wants_rows)?;
         // `PRAGMA foreign_keys` is replicated state.
         self.applied.foreign_keys = writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
         self.current.set_foreign_keys(self.applied.foreign_keys);
@@ -439,9 +458,13 @@ impl Machine {
 
     /// From here only the content could fail the load, and that is known; other trouble is a fault of this node,
     /// which keeps the old generation and tries again at the next start.
-    fn adopt(&mut self, log_id: LogId, mut load: Load) -> Result<Response, Fault> {
+    fn adopt(&mut self, log_id: LogId, mut load: Load, keep_foreign_keys: bool) -> Result<Response, Fault> {
         load.prepare(&*self.world.disk).map_err(Fault)?;
-        self.replace(load.path(), self.loaded(log_id))?;
+        let mut applied = self.loaded(log_id);
+        if keep_foreign_keys {
+            applied.foreign_keys = self.applied.foreign_keys;
+        }
+        self.replace(load.path(), applied)?;
         Ok(Response::Done)
     }
 

@@ -55,7 +55,7 @@ pub enum SnapshotData {
     /// This node's last checkpoint: nothing is read before it is sent.
     Own,
     /// Received from the leader and verified.
-    Received(Staged),
+    Received(Box<Staged>),
 }
 
 /// A verified file that is to become the database.
@@ -246,7 +246,7 @@ impl Receiver {
         }
         let installing = async {
             self.verify(file.path().to_path_buf()).await?;
-            let snapshot = SnapshotData::Received(Staged { file, applied });
+            let snapshot = SnapshotData::Received(Box::new(Staged { file, applied }));
             let snapshot = SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot };
             self.raft.install_full_snapshot(vote, snapshot).await.map_err(|error| error.to_string())
         };

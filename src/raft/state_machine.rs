@@ -62,9 +62,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMetaOf<TypeConfig>,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let SnapshotData::Received(Staged { file, applied }) = snapshot else {
+        let SnapshotData::Received(staged) = snapshot else {
             unreachable!("only what was received is installed");
         };
+        let Staged { file, applied } = *staged;
         assert_eq!(applied.last_applied, meta.last_log_id, "a snapshot is of one state");
         let installed = self.machine.call(move |machine| machine.install(file.path(), applied)).await;
         installed.map_err(|fault| {

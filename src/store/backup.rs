@@ -6,12 +6,13 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
 
+use super::checkpoint::ReadersInTheWay;
 use super::{Error, Store, checkpoint};
 use crate::db::backup::{Format, Piece, Producer};
 use crate::raft::machine::{Checkpoint, Leased};
 use crate::world::Lane;
 
-/// How long to wait before looking again whether a reader or a load has ended.
+/// How long to wait before looking again whether a load or a long read has ended.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// What a client wants.
@@ -64,6 +65,7 @@ impl Store {
     }
 
     async fn lease(&self, deadline: Instant) -> Result<Leased, Error> {
+        let mut readers = ReadersInTheWay::default();
         loop {
             let leased = self.machine.call(|machine| machine.lease()).await;
             let refused = match leased.map_err(|fault| self.stop(fault))? {
@@ -72,6 +74,9 @@ impl Store {
             };
             if refused == Checkpoint::Leased {
                 checkpoint::spool_leases(self).await;
+                continue;
+            }
+            if refused == Checkpoint::Busy && readers.make_way(self).await {
                 continue;
             }
             if Instant::now() >= deadline {

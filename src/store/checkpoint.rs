@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{Error, Store};
 use crate::db::database::Fault;
+use crate::db::readers::Closed;
 use crate::raft::machine::Checkpoint;
 use crate::world::Lane;
 
@@ -16,7 +17,13 @@ const BACKGROUND_FROM: u64 = 8 << 20;
 /// SQLite's default page, which decides how many frames a number of bytes is.
 const PAGE_SIZE: u64 = 4096;
 
-/// How long to wait for readers of an older state before the next attempt.
+/// How long readers of an older state may take to end by themselves.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How long new reads wait for older ones to end, at most.
+const GATE_MAX: Duration = Duration::from_secs(1);
+
+/// How long to wait for another checkpoint before the next attempt.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Attempts of one round; the next round comes with the interval.
@@ -69,19 +76,56 @@ pub async fn watch(store: Store) {
 
 /// Checkpoints, in the background if there is much to copy, and purges the log.
 pub async fn run(store: &Store, purge: Purge) {
+    let mut readers = ReadersInTheWay::default();
     for _ in 0..ATTEMPTS {
         match attempt(store).await {
             Ok(Checkpoint::Clean(Some(index))) => return purge_log(store, index, purge).await,
             Ok(Checkpoint::Clean(None) | Checkpoint::LoadOpen) => return,
             Ok(Checkpoint::Leased) => spool_leases(store).await,
-            Ok(Checkpoint::Busy) => tokio::time::sleep(RETRY).await,
+            Ok(Checkpoint::Busy) if readers.make_way(store).await => {}
+            Ok(Checkpoint::Busy) => break,
+            Ok(Checkpoint::Running) => tokio::time::sleep(RETRY).await,
             Err(fault) => {
                 store.stop(fault);
                 return;
             }
         }
     }
-    tracing::warn!("readers of an older state keep the checkpoint waiting");
+    tracing::warn!("reads of an older state keep the checkpoint waiting");
+}
+
+/// How far it is with readers of an older state that keep a checkpoint from its end.
+#[derive(Default)]
+pub(super) enum ReadersInTheWay {
+    #[default]
+    Unknown,
+    /// They had their time.
+    Waited,
+    /// Nobody reads, until this is dropped.
+    Gone { _gate: Closed },
+}
+
+impl ReadersInTheWay {
+    /// Waits a while; then, the next time, has them leave. False: they don't.
+    pub(super) async fn make_way(&mut self, store: &Store) -> bool {
+        match self {
+            Self::Unknown => {
+                tokio::time::sleep(GRACE).await;
+                *self = Self::Waited;
+                true
+            }
+            Self::Waited => {
+                let gate = store.readers.close(GATE_MAX).await;
+                let are_gone = gate.is_some();
+                *self = gate.map_or(Self::Unknown, |gate| Self::Gone { _gate: gate });
+                are_gone
+            }
+            Self::Gone { .. } => {
+                *self = Self::Unknown;
+                false
+            }
+        }
+    }
 }
 
 /// Copies what backups have not read yet, so that no lease reads the main file.

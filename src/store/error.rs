@@ -10,6 +10,9 @@ pub enum Error {
     NotReady,
     #[error("leader not found")]
     LeaderNotFound,
+    /// Nobody leads any more, for all this node knows: the outcome is unknown.
+    #[error("leader not found")]
+    QuorumLost,
     /// The outcome is unknown.
     #[error("leadership lost while committing log")]
     LeadershipLost,
@@ -38,6 +41,9 @@ pub enum Error {
     NotLeader,
     #[error("not single-node")]
     NotSingleNode,
+    /// A load that was meant for an empty database.
+    #[error("database was changed during the load")]
+    Changed,
     #[error("load outcome unknown: {0}")]
     LoadUnknown(String),
     /// The client went away while its load was received.

@@ -21,6 +21,16 @@ impl Store {
     /// Errors: [`Error::DisallowedPragma`], nothing runs; [`Error::LeadershipLost`], the outcome is unknown.
     pub async fn execute(&self, request: Execute, db_timeout: Option<Duration>) -> Result<(Executed, u64), Error> {
         check_pragmas(&request.statements)?;
+        self.run(request, Kind::Execute, db_timeout).await
+    }
+
+    /// Writes a request to the log, as one entry of this kind.
+    pub(super) async fn run(
+        &self,
+        request: Execute,
+        kind: fn(Execute) -> Kind,
+        db_timeout: Option<Duration>,
+    ) -> Result<(Executed, u64), Error> {
         let request_steps = db_timeout.map_or(0, |timeout| (timeout.as_millis() as u64).max(1) * STEPS_PER_MS);
         let max_bytes = self.free_space.max_bytes()?;
         let size: usize = request.statements.iter().map(|statement| statement.encoded_len()).sum();
@@ -28,7 +38,7 @@ impl Store {
             self.free_space.admit(size as u64).map_err(|_| Error::DiskLow)?;
         }
         let limits = Limits { request_steps, statement_steps: STATEMENT_STEPS, max_bytes };
-        let proposed = self.propose(Kind::Execute(request), limits).await?;
+        let proposed = self.propose(kind(request), limits).await?;
         match proposed.response {
             Response::Executed(executed) => Ok((executed, proposed.index)),
             other => unreachable!("an execute answers with results, not {other:?}"),
@@ -37,7 +47,7 @@ impl Store {
 }
 
 /// Refuses requests with a pragma that would break the node, before anything runs.
-pub(super) fn check_pragmas(statements: &[Statement]) -> Result<(), Error> {
+pub fn check_pragmas(statements: &[Statement]) -> Result<(), Error> {
     statements.iter().try_for_each(|statement| check_pragma(&statement.sql))
 }
 

@@ -13,6 +13,9 @@ use crate::db::engine;
 /// How long taking office may take, before it is tried again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Between two attempts.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// Takes office in every term that this node leads, for ever.
 pub async fn watch(store: Store) {
     let mut metrics = store.raft.server_metrics();
@@ -23,9 +26,13 @@ pub async fn watch(store: Store) {
             (metrics.state == ServerState::Leader, metrics.vote.leader_id.term)
         };
         if is_leader && term != Some(current) {
-            match take_office(&store).await {
+            match take_office(&store, current).await {
                 Ok(()) => term = Some(current),
-                Err(error) => tracing::debug!(%error, "lost office at once"),
+                Err(error) => {
+                    tracing::debug!(%error, "office was not taken");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
             }
         }
         if metrics.changed().await.is_err() {
@@ -34,13 +41,14 @@ pub async fn watch(store: Store) {
     }
 }
 
-async fn take_office(store: &Store) -> Result<(), Error> {
+async fn take_office(store: &Store, term: u64) -> Result<(), Error> {
     // Settings are compared with the state that this term begins with: a leader commits all that is in its log, also
     // what it had not committed before it was restarted.
     store.read_index(TIMEOUT).await?;
     let begins_with = store.log.last().map(|id| id.index);
     let applied = store.raft.wait(Some(TIMEOUT)).applied_index_at_least(begins_with, "a new leader's log").await;
     applied.map_err(|error| Error::Raft(error.to_string()))?;
+    store.office.take(term);
     let (applied, foreign_load) =
         store.machine.call(|machine| (machine.applied().clone(), machine.foreign_load())).await;
     tracing::info!("this node (ID={}) is now Leader", store.options.node_id);

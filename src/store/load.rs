@@ -15,14 +15,19 @@ use super::{Error, Proposed, Store, checkpoint, write_error};
 use crate::command::{Command, Kind, Limits, LoadAbort, LoadBegin, LoadChunk, LoadCommit, LoadContent};
 use crate::db::check::{self, Unfit};
 use crate::db::execute::Executed;
+use crate::db::load_text::{self, Context};
 use crate::db::temporary::TemporaryFile;
+use crate::db::value::StatementResult;
 use crate::raft::load::Spool;
 use crate::raft::machine::{Refusal, Response};
 use crate::raft::types::{Payload, TypeConfig};
-use crate::world::{File, Lane, Open};
+use crate::world::{Disk, File, Lane, Open};
 
 /// Bytes of a chunk in the log.
 const CHUNK: usize = 512 << 10;
+
+/// SQL text that is shorter is applied by each node itself.
+const BUILT_FROM: u64 = 16 << 20;
 
 /// Bytes received between two looks at the free space.
 const LOOK: u64 = 1 << 20;
@@ -79,7 +84,12 @@ impl Store {
 
         let store = self.clone();
         // From here the load ends by itself, whether or not the client still waits.
-        let task = crate::world::spawn(async move { store.replicate(file, received).await });
+        let task = crate::world::spawn(async move {
+            match received.content {
+                LoadContent::Database => store.replicate(file, received, None).await,
+                LoadContent::Sql => store.replicate_text(file, received).await.map(Some),
+            }
+        });
         task.await.map_err(|_| Error::LoadUnknown("the node is stopping".into()))?
     }
 
@@ -147,11 +157,9 @@ impl Store {
                 LoadContent::Sql
             }
         };
-        let done = lane.call(move |receiver| {
-            let Receiver { file, length, crc32c } = receiver.take().expect("opened above");
-            file.sync().map(|()| Received { length, crc32c, content })
-        });
-        done.await.map(Some).map_err(|error| self.spool_error(&error, length, announced))
+        // Not synced: a crash ends the load, and what becomes the database is synced when it is staged.
+        let Receiver { length, crc32c, .. } = lane.call(|receiver| receiver.take().expect("opened above")).await;
+        Ok(Some(Received { length, crc32c, content }))
     }
 
     fn spool_error(&self, error: &io::Error, received: u64, announced: Option<u64>) -> Error {
@@ -162,8 +170,57 @@ impl Store {
         Error::Raft(format!("spooling the load: {error}"))
     }
 
-    /// Sends a checked file through the log.
-    async fn replicate(&self, file: TemporaryFile, received: Received) -> Result<Option<Executed>, Error> {
+    /// Applies SQL text: a long one that meets an empty database is made into a file here, so that the nodes only swap
+    /// it in (hazard H24).
+    async fn replicate_text(&self, text: TemporaryFile, received: Received) -> Result<Executed, Error> {
+        let is_long = received.length >= BUILT_FROM || self.world.chaos.here("text load as a file");
+        let since = match is_long {
+            true => self.machine.call(|machine| machine.empty_since()).await.map_err(|fault| self.stop(fault))?,
+            false => None,
+        };
+        if let Some(since) = since {
+            let (file, built, executed) = self.build(text.path(), received.length).await?;
+            if executed.results.iter().any(|result| matches!(result, StatementResult::Error(_))) {
+                return Ok(executed);
+            }
+            match self.replicate(file, built, Some(since)).await {
+                Ok(_) => return Ok(executed),
+                Err(Error::Changed) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.replicate(text, received, None).await?.unwrap_or_default())
+    }
+
+    /// Makes a database file of the text at `path`.
+    async fn build(&self, path: &Path, length: u64) -> Result<(TemporaryFile, Received, Executed), Error> {
+        let target = self.temporary("build");
+        let file = TemporaryFile::new(self.world.disk.clone(), target.clone());
+        let mut seed = [0; 16];
+        self.world.entropy.fill(&mut seed);
+        let limits = Limits { max_bytes: self.free_space.max_bytes().unwrap_or(0), ..Limits::default() };
+        let time_ms = self.world.clock.unix_now().as_millis() as u64;
+        let foreign_keys = self.machine.call(|machine| machine.applied().foreign_keys).await;
+        let context = Context { foreign_keys, time_ms, seed, limits };
+        let (disk, path) = (self.world.disk.clone(), path.to_path_buf());
+        let lane = Lane::start(&*self.world.lanes, "build", ());
+        let built = lane.call(move |_| {
+            let executed = load_text::build(&*disk, &path, length, &target, &context).map_err(|fault| fault.0)?;
+            check::prepare(&*disk, &target).map_err(|error| error.message)?;
+            let received = measure(&*disk, &target).map_err(|error| error.to_string())?;
+            Ok::<_, String>((received, executed))
+        });
+        let (received, executed) = built.await.map_err(|why| Error::Raft(format!("building the database: {why}")))?;
+        Ok((file, received, executed))
+    }
+
+    /// Sends a checked file through the log. `unchanged_since`: see [`LoadCommit`].
+    async fn replicate(
+        &self,
+        file: TemporaryFile,
+        received: Received,
+        unchanged_since: Option<u64>,
+    ) -> Result<Option<Executed>, Error> {
         let Received { length: size, crc32c, content } = received;
         let id = self.world.entropy.next_u64();
         let path = file.path().to_path_buf();
@@ -183,11 +240,12 @@ impl Store {
             // The file was found to be good: what stands in its way is this node's.
             return Err(self.abort(load_id, Error::Raft(why)).await);
         }
-        let commit = Kind::LoadCommit(LoadCommit { load_id, size, crc32c });
+        let commit = Kind::LoadCommit(LoadCommit { load_id, size, crc32c, unchanged_since });
         let limits = Limits { max_bytes: self.free_space.max_bytes().unwrap_or(0), ..Limits::default() };
         let answer = match self.propose(commit, limits).await {
             Ok(Proposed { response: Response::Done, .. }) => None,
             Ok(Proposed { response: Response::Executed(executed), .. }) => Some(executed),
+            Ok(Proposed { response: Response::Refused(Refusal::Changed), .. }) => return Err(Error::Changed),
             Ok(Proposed { response, .. }) => return Err(Error::LoadUnknown(refusal(&response))),
             Err(Error::LeaderNotFound) => return Err(Error::LeaderNotFound),
             Err(error) => return Err(Error::LoadUnknown(error.to_string())),
@@ -254,6 +312,22 @@ impl Receiver {
         self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
         Ok(())
     }
+}
+
+/// Length and checksum of a file.
+fn measure(disk: &dyn Disk, path: &Path) -> io::Result<Received> {
+    let file = disk.open(path, Open::Read)?;
+    let (length, mut crc32c, mut offset) = (file.len()?, 0, 0);
+    let mut piece = vec![0; CHUNK];
+    while offset < length {
+        let count = file.read_at(&mut piece, offset)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        crc32c = crc32c::crc32c_append(crc32c, &piece[..count]);
+        offset += count as u64;
+    }
+    Ok(Received { length, crc32c, content: LoadContent::Database })
 }
 
 fn read_chunks(file: &dyn File, load_id: u64, mut offset: u64, size: u64) -> io::Result<Vec<LoadChunk>> {

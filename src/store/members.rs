@@ -179,6 +179,7 @@ impl Store {
             None => self.closest_voter(&members).ok_or(Error::NodeNotFound)?,
         };
         let deadline = Instant::now() + timeout;
+        let _offered = self.office.offer();
         self.raft.trigger().transfer_leader(to).await.map_err(|fatal| Error::Stopped(fatal.to_string()))?;
         // Neither it nor anybody else takes over within the lease and an election, if ever.
         let patience = Instant::now() + self.options.leader_lease * 4;

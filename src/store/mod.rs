@@ -18,6 +18,7 @@ pub mod maintenance;
 pub mod members;
 pub mod purge;
 pub mod query;
+pub mod request;
 pub mod role;
 pub mod status;
 
@@ -39,7 +40,7 @@ pub use error::Error;
 use crate::command::{Command, Kind, Limits};
 use crate::db::database::Paths;
 use crate::db::engine;
-use crate::db::readers::Readers;
+use crate::db::readers::{Bounds, Readers};
 use crate::peer::{self, Hello, Identity, Peers};
 use crate::raft::Raft;
 use crate::raft::log::Log;
@@ -52,6 +53,7 @@ use crate::raft::types::{LogId, Node, NodeId, Payload, TypeConfig};
 use crate::version::RQLITE_VERSION;
 use crate::world::{Lane, World};
 use free_space::FreeSpace;
+use role::Office;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ pub struct Options {
     pub node_id: String,
     pub node: Node,
     pub foreign_keys: bool,
-    pub readers_max: usize,
+    pub readers: Bounds,
     pub checkpoint: checkpoint::Options,
     pub maintenance: maintenance::Options,
     /// Quorum not heard for this long: the lease is over.
@@ -91,6 +93,7 @@ pub struct Store {
     contact: Contact,
     promises: Promises,
     outgoing: Outgoing,
+    office: Office,
     /// Why this node can't go on.
     fatal: watch::Sender<Option<String>>,
 }
@@ -134,7 +137,7 @@ impl Store {
         if let Some(void) = machine.applied().void {
             log.purge(void).await.map_err(|error| Error::Raft(error.to_string()))?;
         }
-        let readers = Readers::new(world, &paths, machine.current().clone(), options.readers_max);
+        let readers = Readers::new(world, &paths, machine.current().clone(), options.readers);
         let identity = Arc::new(Identity::new(introduction(&options), machine.cluster().clone()));
         let peers = Arc::new(Peers::default());
         let connect = options.connect_timeout;
@@ -174,6 +177,7 @@ impl Store {
             contact: Contact::default(),
             promises,
             outgoing,
+            office: Office::default(),
             fatal,
         };
         Ok(store)
@@ -259,15 +263,35 @@ impl Store {
         let time_ms = self.world.clock.unix_now().as_millis() as u64;
         let seed = seed.to_vec().into();
         let command = Command { time_ms, seed, limits: Some(limits), kind: Some(kind) };
-        match self.raft.client_write(Payload::from(&command)).await {
+        let payload = Payload::from(&command);
+        match self.while_led(self.raft.client_write(payload)).await? {
             Ok(written) => Ok(Proposed { index: written.log_id.index, response: written.data }),
             Err(error) => Err(write_error(error)),
         }
     }
 
+    /// Does what only a leader can answer. openraft leaves what waits for a quorum pending for as long as there is
+    /// none; here it ends with the leader's lease, and what becomes of it is unknown (design §8).
+    ///
+    /// Errors: [`Error::QuorumLost`].
+    async fn while_led<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(self.options.leader_lease / 4, work.as_mut()).await {
+                Ok(done) => return Ok(done),
+                Err(_) if self.leader().is_none() => return Err(Error::QuorumLost),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Confirms that this node leads, and waits until everything committed so far is applied.
     async fn read_index(&self, timeout: Duration) -> Result<(), Error> {
-        let confirmed = tokio::time::timeout(timeout, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        let confirming = self.while_led(self.raft.ensure_linearizable(ReadPolicy::ReadIndex));
+        let confirmed = match tokio::time::timeout(timeout, confirming).await {
+            Ok(confirmed) => Ok(confirmed?),
+            Err(elapsed) => Err(elapsed),
+        };
         match confirmed {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::Fatal(fatal))) => Err(Error::Stopped(fatal.to_string())),

@@ -3,6 +3,8 @@
 //! openraft never makes a leader step down, and a follower believes in its leader for ever. So a leader counts only
 //! while a quorum has answered it within the lease, and a follower's leader only while it is heard (design §8).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -36,6 +38,48 @@ impl Role {
     }
 }
 
+/// What this node does in the term that it leads. Cloning is cheap.
+#[derive(Clone, Default)]
+pub struct Office(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    /// The last term at whose beginning everything acknowledged before was applied here.
+    taken: AtomicU64,
+    /// It is being handed over: the lease proves nothing then.
+    is_offered: AtomicBool,
+}
+
+impl Office {
+    /// Everything acknowledged before `term` is applied here.
+    pub fn take(&self, term: u64) {
+        self.0.taken.store(term, Ordering::Release);
+    }
+
+    /// From now on others may be elected while this node's lease lasts, until the answer is dropped.
+    pub fn offer(&self) -> Offered {
+        self.0.is_offered.store(true, Ordering::Release);
+        Offered(self.clone())
+    }
+
+    fn is_taken(&self, term: u64) -> bool {
+        self.0.taken.load(Ordering::Acquire) == term
+    }
+
+    fn is_offered(&self) -> bool {
+        self.0.is_offered.load(Ordering::Acquire)
+    }
+}
+
+/// See [`Office::offer`].
+pub struct Offered(Office);
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        self.0.0.is_offered.store(false, Ordering::Release);
+    }
+}
+
 /// The node that leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
@@ -59,6 +103,13 @@ impl Store {
     /// Whether this node leads, with a quorum behind it.
     pub fn is_leader(&self) -> bool {
         self.role() == Role::Leader
+    }
+
+    /// Whether this node's own state holds everything acknowledged before, as long as its lease lasts: it leads, and has
+    /// applied what the leaders before it have acknowledged.
+    pub fn is_in_office(&self) -> bool {
+        let term = self.raft.metrics().borrow_watched().current_term;
+        self.is_leader() && self.office.is_taken(term) && !self.office.is_offered()
     }
 
     /// Who leads; nobody, if this node leads without a quorum, or hasn't heard of its leader for a while.

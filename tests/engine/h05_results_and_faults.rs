@@ -58,7 +58,7 @@ fn poison_is_a_result() {
         &["CREATE TABLE t(v)"],
         "INSERT INTO t VALUES (randomblob(40000000)), (1), (randomblob(40000000)), (2) RETURNING v",
         none,
-        "RETURNING gives more than 67108864 bytes",
+        "rows of the request are more than 67108864 bytes",
     );
 }
 
@@ -90,7 +90,7 @@ fn the_row_that_crosses_the_bound_fails_the_statement() {
     let mut node = Node::new();
     node.run("CREATE TABLE t(v)");
     let answer = node.run("INSERT INTO t VALUES (1), (zeroblob(70000000)) RETURNING v");
-    assert_eq!(answer, "RETURNING gives more than 67108864 bytes");
+    assert_eq!(answer, "rows of the request are more than 67108864 bytes");
     assert_eq!(node.value("SELECT count(*) FROM t"), "0");
     assert!(node.run("INSERT INTO t VALUES (1)").ends_with("/1"));
 }

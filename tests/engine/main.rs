@@ -12,4 +12,6 @@ mod h08_hidden_randomness;
 mod h09_budget;
 mod h10_planner;
 mod h11_connection_state;
+mod h15_long_reads;
+mod h24_text_loads;
 mod same_log;

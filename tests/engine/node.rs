@@ -127,21 +127,29 @@ impl Node {
 
     /// Replaces the database by the file at `staged`, as a load does.
     pub fn load(&mut self, staged: &std::path::Path) {
+        assert_eq!(self.load_if(staged, None), Response::Done);
+    }
+
+    /// The same, if the database hasn't changed since; what the commit answers.
+    pub fn load_if(&mut self, staged: &std::path::Path, unchanged_since: Option<u64>) -> Response {
         let bytes = std::fs::read(staged).unwrap();
         let (size, crc32c) = (bytes.len() as u64, crc32c::crc32c(&bytes));
         let load_id = self.log.len() as u64 + 1;
         let data = bytes.into();
+        let mut response = Response::Done;
         for kind in [
             Kind::LoadBegin(LoadBegin { size, spool: 0, content: LoadContent::Database.into() }),
             Kind::LoadChunk(LoadChunk { load_id, offset: 0, data }),
-            Kind::LoadCommit(LoadCommit { load_id, size, crc32c }),
+            Kind::LoadCommit(LoadCommit { load_id, size, crc32c, unchanged_since }),
         ] {
             self.log.push(Command { kind: Some(kind), ..Command::default() });
             let n = self.log.len() as u64 - 1;
             let payload = Payload::from(&self.log[n as usize]);
             let entry = Entry { log_id: log_id(1, n + 1), payload: EntryPayload::Normal(payload) };
-            assert_eq!(self.machine().apply(entry, true).unwrap(), Response::Done);
+            assert_eq!(response, Response::Done);
+            response = self.machine().apply(entry, true).unwrap();
         }
+        response
     }
 
     fn replay(&mut self, n: u64) -> Result<Executed, Fault> {
@@ -234,7 +242,7 @@ fn content(connection: &rusqlite::Connection) -> String {
 fn forget_elapsed(result: &mut StatementResult) {
     match result {
         StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => *elapsed = Default::default(),
-        StatementResult::Error(_) => {}
+        StatementResult::Error(_) | StatementResult::ReadError(_) => {}
     }
 }
 
@@ -285,7 +293,7 @@ pub fn show(executed: &Executed) -> String {
             let row = |row: &Vec<Value>| row.iter().map(show_value).collect::<Vec<_>>().join(",");
             format!("[{}]", rows.iter().map(row).collect::<Vec<_>>().join(" "))
         }
-        StatementResult::Error(text) => text.clone(),
+        StatementResult::Error(text) | StatementResult::ReadError(text) => text.clone(),
     };
     let mut shown = executed.results.iter().map(result).collect::<Vec<_>>();
     shown.extend(executed.error.as_ref().map(|error| format!("!{error}")));

@@ -29,18 +29,26 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("quirk-rewrite-panic-on-like-escape", "ESCAPE works"),
     ("exec-explicit-begin-commit-two-requests", "a transaction ends with its request"),
     ("db-timeout-query-transaction-top-level-error", "the statement that ran out of time says so"),
+    ("request-transaction-prepare-error-does-not-abort", "a transaction is all or nothing"),
+    ("request-transaction-prepare-error-commits-state", "a transaction is all or nothing"),
+    ("queue-invalid-json-accepted", "JSON that isn't valid is refused"),
+    ("sql-get", UNCHANGED),
+    ("sql-post-plain", UNCHANGED),
+    ("sql-post-parse-error", UNCHANGED),
+    ("sql-order-by-random-untouched", UNCHANGED),
+    ("sql-now-in-other-position-untouched", UNCHANGED),
+    ("sql-current-timestamp-untouched", UNCHANGED),
+    ("sql-randomblob-nonliteral-untouched", UNCHANGED),
+    ("sql-quoting-normalised", UNCHANGED),
+    ("sql-multi-statement-only-first", UNCHANGED),
+    ("sql-bind-params-preserved", UNCHANGED),
+    ("sql-random-in-order-by-and-select", UNCHANGED),
+    ("quirk-sql-analyze-panic", UNCHANGED),
+    ("sql-update-delete-returning-dropped-in-text", UNCHANGED),
+    ("sql-various-canonical-forms", UNCHANGED),
 ];
 
-/// Whether a request needs what isn't built yet.
-fn is_for_later(request: &Value) -> bool {
-    let (path, query) = split(request);
-    match path {
-        "/" => true,
-        _ if path.starts_with("/db/sql") || path.starts_with("/db/request") => true,
-        "/db/execute" => query.split('&').any(|flag| flag == "queue"),
-        _ => false,
-    }
-}
+const UNCHANGED: &str = "/db/sql: nothing is rewritten, so it shows the text as it came, or what SQLite has against it";
 
 #[test]
 fn answers_are_those_of_the_reference() {
@@ -55,7 +63,7 @@ fn answers_are_those_of_the_reference() {
         let case: Value = serde_json::from_str(line).unwrap();
         let (name, setup) = (case["name"].as_str().unwrap(), case["setup"].as_array().unwrap());
         let (request, want) = (&case["request"], &case["response"]);
-        if case["topology"] != "single" || setup.iter().chain([request]).any(is_for_later) {
+        if case["topology"] != "single" {
             continue;
         }
 
@@ -64,6 +72,10 @@ fn answers_are_those_of_the_reference() {
             send(&node, request);
         }
         let got = send(&node, request);
+        if setup.iter().chain([request]).any(|request| request["path"].as_str().unwrap().contains("queue")) {
+            // What is still queued would be written in the middle of the next case.
+            assert_eq!(node.post("/db/execute?queue&wait", "[]").status, 200);
+        }
         let difference = compare(&node, &got, want, case["ignore"].as_array().unwrap());
         match (difference, listed.iter().position(|listed| *listed == name)) {
             (None, None) => same += 1,
@@ -74,7 +86,7 @@ fn answers_are_those_of_the_reference() {
     }
     problems.extend(listed.iter().map(|name| format!("{name}: listed as different, but it isn't, or isn't run")));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(same >= 220, "only {same} exchanges were compared");
+    assert!(same >= 280, "only {same} exchanges were compared");
 }
 
 fn send(node: &Node, request: &Value) -> Response<Vec<u8>> {
@@ -139,9 +151,4 @@ fn sqlite_file(sql: &str) -> Vec<u8> {
     let path = directory.path().join("file.sqlite");
     rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     std::fs::read(path).unwrap()
-}
-
-fn split(request: &Value) -> (&str, &str) {
-    let url = request["path"].as_str().unwrap();
-    url.split_once('?').unwrap_or((url, ""))
 }

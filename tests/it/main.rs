@@ -8,3 +8,4 @@ mod command_line;
 mod data_directory;
 mod http_cases;
 mod kill;
+mod load_text;

@@ -1,6 +1,7 @@
 //! `cargo xtask VERB`: what developers and CI do with the workspace.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bench;
 mod check;
 mod fix;
 mod mutants;
@@ -24,6 +25,7 @@ const VERBS: &[Verb] = &[
             Ok(())
         },
     ),
+    ("bench", "[--size 256m|1g] [--rounds 5] [NAME...]: ratios to what the machine can do", bench::run),
     ("mutants", "[--no-seeds] [NAME...]: known bugs that the tests and the simulation must catch; slow", mutants::run),
 ];
 

@@ -59,7 +59,10 @@ impl Story {
         writes(&mut entries, seed, "t0(b)", 1);
         push(&mut entries, chunk(half, &file[half..]));
         let crc32c = crc32c::crc32c(&file);
-        push(&mut entries, Kind::LoadCommit(LoadCommit { load_id: begin, size: file.len() as u64, crc32c }));
+        push(
+            &mut entries,
+            Kind::LoadCommit(LoadCommit { load_id: begin, size: file.len() as u64, crc32c, unchanged_since: None }),
+        );
         writes(&mut entries, seed, "loaded(b)", 8);
 
         let model = Model::new(entries);

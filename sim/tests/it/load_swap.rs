@@ -135,7 +135,8 @@ impl Story {
 
     fn commit(&mut self, load_id: u64, file: &[u8]) {
         let crc32c = crc32c::crc32c(file);
-        let index = self.push(0, Kind::LoadCommit(LoadCommit { load_id, size: file.len() as u64, crc32c }));
+        let index = self
+            .push(0, Kind::LoadCommit(LoadCommit { load_id, size: file.len() as u64, crc32c, unchanged_since: None }));
         self.commits.push(index);
     }
 }

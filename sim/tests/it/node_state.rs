@@ -192,7 +192,7 @@ fn answer(response: &Response) -> String {
     let results = executed.results.iter().map(|result| match result {
         StatementResult::Write { .. } => "done".into(),
         StatementResult::Rows { rows, .. } => format!("{rows:?}"),
-        StatementResult::Error(text) => text.clone(),
+        StatementResult::Error(text) | StatementResult::ReadError(text) => text.clone(),
     });
     format!("{:?} {:?}", results.collect::<Vec<_>>(), executed.error)
 }

@@ -1,0 +1,51 @@
+//! POST /db/execute?queue.
+
+use axum::body::Body;
+use axum::response::Response;
+use tokio::time::{Instant, timeout};
+
+use super::error::{Endpoint, Failure};
+use super::receive::Received;
+use super::render::{Render, Trailer};
+use super::routes::Call;
+use super::{body, receive, response};
+use crate::store::execute::check_pragmas;
+
+pub async fn handle(call: Call, body: Body) -> Response {
+    let began = Instant::now();
+    match push(&call, body).await {
+        Ok(sequence_number) => {
+            let trailer = Trailer { sequence_number, elapsed: began.elapsed(), ..Trailer::default() };
+            response::finished(Render::new(call.options()).finish(trailer))
+        }
+        Err(failure) => call.fail(Endpoint::Queue, &failure),
+    }
+}
+
+/// Source: http-data.md §13. Ours: JSON that isn't valid is refused, and so are pragmas that no batch could ever hold.
+async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
+    let params = &call.params;
+    if !params.noleader && !call.store()?.is_leader() {
+        return Err(Failure::LeaderNotFound);
+    }
+    let Received { statements, held } = match receive::json(call, body).await {
+        // It waits for those before it.
+        Err(Failure::Body(body::Error::NoStatements)) if params.wait => {
+            Received { statements: Vec::new(), held: call.api.memory.enter() }
+        }
+        received => received?,
+    };
+    check_pragmas(&statements)?;
+    let patience = params.timeout.to_std();
+    let queue = call.api.queue.get().ok_or(Failure::NotOpen)?;
+    let ticket = queue.push(statements, held, patience).await.ok_or(Failure::TooBusy)?;
+    if params.wait {
+        match timeout(patience, ticket.written).await {
+            Err(_) => return Err(Failure::QueueWaitTimeout),
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => return Err(Failure::from(&*error)),
+            Ok(Err(_)) => return Err(Failure::Internal("node is stopping".into())),
+        }
+    }
+    Ok(ticket.sequence_number)
+}

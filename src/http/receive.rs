@@ -1,0 +1,63 @@
+//! Receives the body of a request, within bounds.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use tokio::time::timeout;
+
+use super::body;
+use super::error::Failure;
+use super::memory::Held;
+use super::routes::Call;
+use crate::command::Statement;
+
+/// Bytes of a body that is parsed as a whole.
+pub const BODY_MAX: usize = 256 << 20;
+
+/// How long the next piece of a body may take: its bytes count against everybody.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a request asks for, and the memory that it takes.
+pub struct Received {
+    pub statements: Vec<Statement>,
+    pub held: Held,
+}
+
+/// The statements of a body: JSON, or SQL text if it says so.
+pub async fn text_or_json(call: &Call, body: Body) -> Result<Received, Failure> {
+    let content_type = call.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if !body::is_text(content_type) {
+        return json(call, body).await;
+    }
+    let (bytes, held) = collect(call, body).await?;
+    Ok(Received { statements: body::parse_text(&bytes), held })
+}
+
+/// The statements of a body that is JSON whatever it says.
+pub async fn json(call: &Call, body: Body) -> Result<Received, Failure> {
+    let (bytes, held) = collect(call, body).await?;
+    Ok(Received { statements: body::parse_json(&bytes)?, held })
+}
+
+async fn collect(call: &Call, mut body: Body) -> Result<(Bytes, Held), Failure> {
+    let memory = &call.api.memory;
+    let mut held = memory.enter();
+    let mut bytes = BytesMut::new();
+    loop {
+        let frame = timeout(PIECE_TIMEOUT, body.frame()).await.map_err(|_| Failure::BodyTimeout)?;
+        let Some(frame) = frame else {
+            return Ok((bytes.freeze(), held));
+        };
+        let frame = frame.map_err(|error| Failure::Internal(error.to_string()))?;
+        if let Ok(piece) = frame.into_data() {
+            if bytes.len() + piece.len() > BODY_MAX {
+                return Err(Failure::TooLarge);
+            }
+            memory.add(&mut held, piece.len())?;
+            bytes.extend_from_slice(&piece);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Queued writes: acknowledged before they are written, then written together, as one entry a batch.
+//!
+//! ```text
+//!   push ─► channel (bounded) ─► batch: so many requests, or so long after its first ─► store.execute ─► waiters
+//! ```
+//!
+//! A batch is tried again only if it was certainly not proposed; one whose outcome is unknown is never sent twice.
+//!
+//! Source: rqlite `queue/queue.go`, `http/service.go` `runQueue`; http-data.md §13.
+
+use std::mem;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::command::{Execute, Statement};
+use crate::store::{Error, Store};
+use crate::world::spawn;
+
+/// Between two tries of a batch.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Bytes from which on a batch takes no more requests.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// How long a node that stops waits for what is queued.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The `-write-queue` flags.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Requests that wait.
+    pub capacity: usize,
+    /// Requests that are written together.
+    pub batch_size: usize,
+    /// The longest that the first of a batch waits for others.
+    pub timeout: Duration,
+    /// Each batch is one transaction.
+    pub transaction: bool,
+}
+
+/// See the module. `H` is what a request holds while it waits.
+pub struct Queue<H> {
+    pub options: Options,
+    intake: Mutex<Intake<H>>,
+    written: Arc<AtomicI64>,
+    runner: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Numbers are given in the order of the queue.
+struct Intake<H> {
+    /// `None`: closed.
+    sender: Option<mpsc::Sender<Queued<H>>>,
+    next: i64,
+}
+
+struct Queued<H> {
+    statements: Vec<Statement>,
+    sequence_number: i64,
+    waiter: oneshot::Sender<Outcome>,
+    held: H,
+}
+
+/// Whether a batch was written; the error is one of the store.
+pub type Outcome = Result<(), Arc<Error>>;
+
+/// A request that is queued.
+pub struct Ticket {
+    pub sequence_number: i64,
+    /// Told when it is written; closed if the queue ends first.
+    pub written: oneshot::Receiver<Outcome>,
+}
+
+impl<H: Send + 'static> Queue<H> {
+    /// Starts to write to `store` what is pushed; the first request gets the number `first`.
+    pub fn start(store: Store, options: Options, first: i64) -> Self {
+        let (sender, receiver) = mpsc::channel(options.capacity);
+        let written = Arc::new(AtomicI64::new(0));
+        let runner = spawn(run(store, options.clone(), receiver, written.clone()));
+        let intake = Mutex::new(Intake { sender: Some(sender), next: first });
+        Self { options, intake, written, runner: Mutex::new(Some(runner)) }
+    }
+
+    /// Queues a request, as soon as there is room. `None`: there was none for so long.
+    pub async fn push(&self, statements: Vec<Statement>, held: H, patience: Duration) -> Option<Ticket> {
+        let sender = self.intake().sender.clone()?;
+        let place = timeout(patience, sender.reserve()).await.ok()?.ok()?;
+        let (waiter, written) = oneshot::channel();
+        let mut intake = self.intake();
+        let sequence_number = intake.next;
+        intake.next += 1;
+        place.send(Queued { statements, sequence_number, waiter, held });
+        Some(Ticket { sequence_number, written })
+    }
+
+    /// The number of the last request that was written; 0: none.
+    pub fn written(&self) -> i64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more, and writes what is queued, within bounds.
+    pub async fn close(&self) {
+        self.intake().sender = None;
+        let runner = self.runner.lock().expect("no panic holds this lock").take();
+        if let Some(runner) = runner
+            && timeout(DRAIN, runner).await.is_err()
+        {
+            tracing::warn!("queued writes were dropped: they could not be written in time");
+        }
+    }
+
+    fn intake(&self) -> std::sync::MutexGuard<'_, Intake<H>> {
+        self.intake.lock().expect("no panic holds this lock")
+    }
+}
+
+/// Requests that are written together.
+struct Batch<H> {
+    statements: Vec<Statement>,
+    waiters: Vec<oneshot::Sender<Outcome>>,
+    last: i64,
+    bytes: usize,
+    _held: Vec<H>,
+}
+
+impl<H> Batch<H> {
+    fn new() -> Self {
+        Self { statements: Vec::new(), waiters: Vec::new(), last: 0, bytes: 0, _held: Vec::new() }
+    }
+
+    fn add(&mut self, queued: Queued<H>) {
+        self.bytes += queued.statements.iter().map(Message::encoded_len).sum::<usize>();
+        self.statements.extend(queued.statements);
+        self.waiters.push(queued.waiter);
+        self.last = queued.sequence_number;
+        self._held.push(queued.held);
+    }
+
+    fn is_full(&self, options: &Options) -> bool {
+        self.waiters.len() >= options.batch_size || self.bytes >= BATCH_BYTES
+    }
+}
+
+async fn run<H>(store: Store, options: Options, mut queue: mpsc::Receiver<Queued<H>>, written: Arc<AtomicI64>) {
+    while let Some(first) = queue.recv().await {
+        let deadline = Instant::now() + options.timeout;
+        let mut batch = Batch::new();
+        batch.add(first);
+        while !batch.is_full(&options) {
+            let Ok(Some(next)) = timeout_at(deadline, queue.recv()).await else { break };
+            batch.add(next);
+        }
+        let outcome = write(&store, mem::take(&mut batch.statements), options.transaction).await.map_err(Arc::new);
+        if outcome.is_ok() {
+            written.store(batch.last, Ordering::Relaxed);
+        }
+        for waiter in batch.waiters {
+            // Most clients don't wait.
+            let _ = waiter.send(outcome.clone());
+        }
+    }
+}
+
+/// Until it is written, or nobody knows whether it is.
+async fn write(store: &Store, statements: Vec<Statement>, transaction: bool) -> Result<(), Error> {
+    // A request without statements only waits for those before it.
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let request = Execute { statements, transaction };
+    loop {
+        match store.execute(request.clone(), None).await {
+            // Errors of statements are told to nobody, as in the reference.
+            Ok(_) => return Ok(()),
+            Err(error @ (Error::LeaderNotFound | Error::NotReady | Error::TooBusy | Error::DiskLow)) => {
+                tracing::warn!(%error, "queued writes are tried again");
+                sleep(RETRY).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the outcome of queued writes is unknown");
+                return Err(error);
+            }
+        }
+    }
+}
