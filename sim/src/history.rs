@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::invariants;
+use crate::invariants::elections::Leaders;
+use crate::invariants::logs::{Appended, Entries};
 
 /// Number of an operation, unique in a run.
 pub type OpId = u64;
@@ -74,6 +76,8 @@ pub struct History {
     op_at: BTreeMap<Index, OpId>,
     /// The highest index of an operation whose effect a client has seen: no later answer may be older.
     floor: Index,
+    leaders: Leaders,
+    entries: Entries,
     violation: Option<String>,
     pub counts: Counts,
 }
@@ -90,6 +94,10 @@ pub struct Counts {
     pub refused_loads: u64,
     pub restarts: u64,
     pub stops: u64,
+    /// Of the operator's, done.
+    pub operations: u64,
+    /// That had a leader.
+    pub terms: u64,
 }
 
 impl History {
@@ -149,6 +157,19 @@ impl History {
             }
         }
         self.applied.insert(index, state);
+    }
+
+    /// `node` leads in `term`.
+    pub fn lead(&mut self, term: u64, node: &str) {
+        let result = invariants::elections::check(term, node, &mut self.leaders);
+        self.judge(result);
+        self.counts.terms = self.leaders.len() as u64;
+    }
+
+    /// `node` has appended an entry to its log.
+    pub fn append(&mut self, node: &str, entry: Appended) {
+        let result = invariants::logs::check(node, entry, &mut self.entries);
+        self.judge(result);
     }
 
     /// A read that began when the floor was `floor` saw `mark`.

@@ -12,7 +12,7 @@ pub async fn handle(call: Call) -> Response {
     if call.params.noleader {
         return text(StatusCode::OK, &lines);
     }
-    let store = call.api.store.get().filter(|store| store.is_leader());
+    let store = call.api.store.get().filter(|store| store.leader().is_some());
     let Some(store) = store else {
         lines.push("[+]leader does not exist");
         return text(StatusCode::SERVICE_UNAVAILABLE, &lines);
@@ -24,7 +24,7 @@ pub async fn handle(call: Call) -> Response {
     }
     lines.push("[+]store ok");
     if call.params.sync {
-        // Every entry that was committed when this node became ready is applied, and it leads: it is in sync.
+        // Every entry that was committed when this node became ready is applied: it is in sync.
         lines.push("[+]sync ok");
     }
     lines.push("[+]db ok");

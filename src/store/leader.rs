@@ -26,6 +26,7 @@ pub async fn watch(store: Store) {
             (metrics.state == ServerState::Leader, metrics.vote.leader_id.term)
         };
         if is_leader && term != Some(current) {
+            store.world.chaos.leads(current);
             match take_office(&store, current).await {
                 Ok(()) => term = Some(current),
                 Err(error) => {

@@ -355,6 +355,9 @@ fn raft_config(leader_lease: Duration) -> Result<Arc<openraft::Config>, Error> {
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
+        // A leader sends entries before it has synced them: restarted in its old term, it would give their indexes to
+        // others in that term, and followers that have the first ones would never know (simulation, seed 5).
+        enable_leader_restore: Some(false),
         ..Default::default()
     };
     config.validate().map(Arc::new).map_err(|error| Error::Raft(error.to_string()))

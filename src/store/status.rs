@@ -22,17 +22,14 @@ impl Store {
         let index = |id: &Option<crate::raft::types::LogId>| id.map_or(0, |id| id.index);
         let main = self.paths.main(generation);
         let size = |path: &std::path::Path| self.world.disk.stat(path).map_or(0, |stat| stat.size);
-        let leader = metrics.current_leader.as_ref().and_then(|leader| {
-            let node = metrics.membership_config.membership().get_node(leader)?;
-            Some(json!({"node_id": leader.as_str(), "addr": node.raft_addr}))
-        });
+        let leader = self.leader().map(|leader| json!({"node_id": leader.node_id, "addr": leader.raft_addr}));
         json!({
             "open": true,
             "node_id": self.options.node_id,
             "ready": self.is_ready(),
             "leader": leader.unwrap_or_else(|| json!({"node_id": "", "addr": ""})),
             "raft": {
-                "state": format!("{:?}", metrics.state),
+                "state": self.role().as_str(),
                 "term": metrics.current_term,
                 "commit_index": index(&metrics.local_committed),
                 "applied_index": index(&metrics.last_applied),
