@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::db::readers::Bounds;
 use crate::http::memory::{self, Memory};
-use crate::http::routes::{Api, router};
+use crate::http::routes::{Api, forwarded, router};
 use crate::http::serve::serve;
 use crate::peer::server::{Server, Service};
 use crate::peer::{self, Purpose};
@@ -39,6 +39,9 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("clustering failure: {0}")]
     Clustering(String),
+    /// The node was asked to stop before it was part of a cluster.
+    #[error("clustering failure: {0}")]
+    Canceled(&'static str),
     /// A failed sync, a disk error while an entry was applied, or a stopped Raft: going on could lose data.
     #[error("node stopped: {0}")]
     Fatal(String),
@@ -61,6 +64,7 @@ pub async fn run(
         memory: Memory::new(memory::BYTES_MAX),
         store: OnceLock::new(),
         queue: OnceLock::new(),
+        cluster: OnceLock::new(),
     });
     let data_dir = DataDir::open(&world, &config.data_dir, &config.node_id)?;
     let peers = world.net.listen(&config.raft_addr).await;
@@ -84,12 +88,16 @@ pub async fn run(
         () = &mut stopped => return Ok(()),
     };
     let client = cluster::Client::new(store.peers().0.clone());
-    spawn(peer::server::serve(peers, server(&store, &config)));
+    assert!(api.cluster.set(client.clone()).is_ok(), "the store is opened once");
+    spawn(peer::server::serve(peers, server(&store, &config, &api)));
     let formed = tokio::select! {
         biased;
         formed = cluster::form::form(&world, &store, &client, &config.cluster, None) => formed.map_err(|e| e.to_string()),
         why = store.failed() => return Err(Error::Fatal(why)),
-        () = &mut stopped => Err("canceled".into()),
+        () = &mut stopped => {
+            store.close().await;
+            return Err(Error::Canceled(cluster::form::canceled(&config.cluster)));
+        }
     };
     if let Err(why) = formed {
         store.close().await;
@@ -115,9 +123,11 @@ pub async fn run(
 }
 
 /// What other nodes can ask of this one.
-fn server(store: &Store, config: &Config) -> Server {
+fn server(store: &Store, config: &Config, api: &Arc<Api>) -> Server {
     let waiting = Arc::new(cluster::Waiting::new(config.cluster.expect));
-    let cluster = ClusterService { store: store.clone(), waiting };
+    let api = api.clone();
+    let answer: cluster::forward::Api = Arc::new(move |request| Box::pin(forwarded(api.clone(), request)));
+    let cluster = ClusterService { store: store.clone(), waiting, api: answer };
     let services =
         [(Purpose::Raft, Arc::new(store.raft_service()) as Arc<dyn Service>), (Purpose::Cluster, Arc::new(cluster))];
     let (identity, peers) = (store.identity().clone(), store.peers().1.clone());

@@ -107,7 +107,10 @@ impl Machine {
         let result = rqlite::world::runtime::scope(seed.fork("tasks").next(), run).await;
         // A process that ends writes nothing more.
         self.disk.cut();
-        self.end(result.map_err(|error| error.to_string()));
+        self.end(match result {
+            Err(rqlite::node::Error::Canceled(_)) => Ok(()),
+            result => result.map_err(|error| error.to_string()),
+        });
         std::future::pending().await
     }
 

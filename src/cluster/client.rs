@@ -24,6 +24,9 @@ pub enum Error {
     NoLeader,
     #[error("too many redirects")]
     Redirects,
+    /// Nothing was done: the node at this address leads; empty: nobody.
+    #[error("not leader")]
+    Moved(String),
     #[error("{0}")]
     Failed(String),
 }
@@ -31,7 +34,7 @@ pub enum Error {
 /// See the module. Cloning is cheap.
 #[derive(Clone)]
 pub struct Client {
-    peer: peer::Client,
+    pub(super) peer: peer::Client,
 }
 
 impl Client {

@@ -52,6 +52,11 @@ pub enum Error {
     Members(#[from] members::Error),
 }
 
+/// What is said of a node that was stopped on the way.
+pub fn canceled(options: &Options) -> &'static str {
+    if options.expect > 0 { "boot canceled" } else { "failed to join cluster: join operation canceled" }
+}
+
 /// Makes the node part of a cluster, or leaves it in the one that it is in.
 pub async fn form(
     world: &World,

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod form;
+pub mod forward;
 pub mod service;
 
 mod bootstrap;

@@ -8,6 +8,7 @@ use prost::Message;
 use tokio::time::timeout;
 
 use super::bootstrap::Waiting;
+use super::forward::{self, Api};
 use super::proto::answer::Kind as Answer;
 use super::proto::request::Kind;
 use super::proto::{self, Description, Done, Failed, NotLeader};
@@ -21,12 +22,13 @@ use crate::world::net::BoxFuture;
 const CHANGE: Duration = Duration::from_secs(600);
 
 /// How often it is shown that a request is worked on.
-const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// The cluster's side of the port.
 pub struct ClusterService {
     pub store: Store,
     pub waiting: Arc<Waiting>,
+    pub api: Api,
 }
 
 impl Service for ClusterService {
@@ -35,7 +37,13 @@ impl Service for ClusterService {
             loop {
                 let next = timeout(IDLE, connection.next_request()).await.map_err(|_| Error::Timeout)?;
                 let Some(message) = next? else { return Ok(()) };
-                let mut answering = std::pin::pin!(self.answer(message));
+                let request = proto::Request::decode(message);
+                let request = request.map_err(|_| Error::Protocol("the request can't be decoded"))?;
+                if let Some(Kind::Forward(forward)) = request.kind {
+                    forward::serve(&mut connection, forward, &self.api).await?;
+                    continue;
+                }
+                let mut answering = std::pin::pin!(self.answer(request));
                 let answer = loop {
                     match timeout(SIGN_OF_LIFE, answering.as_mut()).await {
                         Ok(answer) => break answer,
@@ -50,8 +58,7 @@ impl Service for ClusterService {
 }
 
 impl ClusterService {
-    async fn answer(&self, message: Bytes) -> Result<Bytes, String> {
-        let request = proto::Request::decode(message).map_err(|error| error.to_string())?;
+    async fn answer(&self, request: proto::Request) -> Result<Bytes, String> {
         let answer = match request.kind.ok_or("this version doesn't know the request")? {
             Kind::Describe(_) => Answer::Description(Description {
                 commit_index: self.store.commit_index(),
@@ -63,6 +70,7 @@ impl ClusterService {
                 Err(error) => failed(&error),
             },
             Kind::Remove(remove) => self.changed(self.store.remove(&remove.id, CHANGE).await),
+            Kind::Forward(_) => unreachable!("it has its connection for itself"),
             Kind::StepDown(step_down) => {
                 let to = Some(step_down.to.as_str()).filter(|to| !to.is_empty());
                 self.changed(self.store.step_down(to, CHANGE).await)

@@ -17,6 +17,7 @@ mod backup;
 mod boot;
 mod execute;
 mod load;
+pub mod proxy;
 mod query;
 mod queue;
 mod readyz;

@@ -10,13 +10,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::future::BoxFuture;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 use super::error::{Endpoint, Failure};
 use super::memory::{Held, Memory};
 use super::params::Params;
 use super::render::Options;
 use super::{backup, boot, execute, load, query, readyz, request, response, root, sql, status};
+use crate::cluster;
 use crate::config::Config;
 use crate::queue::Queue;
 use crate::store::Store;
@@ -37,6 +38,8 @@ pub struct Api {
     pub store: OnceLock<Store>,
     /// As the store.
     pub queue: OnceLock<Queue<Held>>,
+    /// As the store.
+    pub cluster: OnceLock<cluster::Client>,
 }
 
 /// A request that has passed the common checks.
@@ -44,7 +47,11 @@ pub struct Call {
     pub api: Arc<Api>,
     pub params: Params,
     pub method: Method,
+    /// Path and query, as they came.
+    pub uri: Uri,
     pub headers: HeaderMap,
+    /// By another node, for a client.
+    pub is_forwarded: bool,
 }
 
 impl Call {
@@ -158,8 +165,13 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new().fallback(dispatch).with_state(api)
 }
 
+/// Answers what another node has forwarded. The headers that every answer has are its own.
+pub async fn forwarded(api: Arc<Api>, request: Request) -> Response {
+    checked(api, request, true).await
+}
+
 async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let mut response = checked(api, request).await;
+    let mut response = checked(api, request, false).await;
     for (name, value) in [
         ("x-rqlite-version", RQLITE_VERSION),
         ("access-control-allow-methods", "OPTIONS, GET, POST"),
@@ -170,7 +182,7 @@ async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
     response
 }
 
-async fn checked(api: Arc<Api>, request: Request) -> Response {
+async fn checked(api: Arc<Api>, request: Request, is_forwarded: bool) -> Response {
     let (head, body) = request.into_parts();
     if head.method == Method::OPTIONS {
         return response::bare(StatusCode::OK);
@@ -192,7 +204,8 @@ async fn checked(api: Arc<Api>, request: Request) -> Response {
         }
         return response;
     }
-    (route.handle)(Call { api, params, method: head.method, headers: head.headers }, body).await
+    let (method, uri, headers) = (head.method, head.uri, head.headers);
+    (route.handle)(Call { api, params, method, uri, headers, is_forwarded }, body).await
 }
 
 fn decode(path: &str) -> Option<String> {

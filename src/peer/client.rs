@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(25);
 const IDLE_MAX: usize = 64;
 
 /// Who works on a request of the cluster service shows it more often than this.
-const SILENCE: Duration = Duration::from_secs(5);
+pub const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a reused connection may take to show that it still works.
 const PING: Duration = Duration::from_secs(1);
@@ -61,25 +61,35 @@ impl Client {
         }
     }
 
-    /// One request to the cluster service at `address`, over a connection that works: one that was used before shows
-    /// it first, so that a stale one costs time but no request (design §8).
+    /// One request to the cluster service at `address`.
     pub async fn call(&self, address: &str, message: Bytes, timeout: Duration) -> Result<Bytes, Error> {
         let deadline = Instant::now() + timeout;
-        let mut connection = match self.reuse(address, timeout / 2).await {
-            Some(connection) => connection,
-            None => self.open(Purpose::Cluster, address, timeout).await?,
-        };
+        let mut connection = self.acquire(address, timeout).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let answered = connection.call(message, left, SILENCE).await;
         // An error in the answer is a complete answer.
         if matches!(answered, Ok(_) | Err(Error::Remote(_))) {
-            let mut idle = self.shared.idle.lock().expect("no panic holds this lock");
-            let idle = idle.entry(address.to_string()).or_default();
-            if idle.len() < IDLE_MAX {
-                idle.push((Instant::now(), connection));
-            }
+            self.release(address, connection);
         }
         answered
+    }
+
+    /// A connection to the cluster service at `address` that works: one that was used before shows it first, so that a
+    /// stale one costs time but no request (design §8).
+    pub async fn acquire(&self, address: &str, timeout: Duration) -> Result<Connection, Error> {
+        match self.reuse(address, timeout / 2).await {
+            Some(connection) => Ok(connection),
+            None => self.open(Purpose::Cluster, address, timeout).await,
+        }
+    }
+
+    /// Gives back a connection on which every request was answered completely.
+    pub fn release(&self, address: &str, connection: Connection) {
+        let mut idle = self.shared.idle.lock().expect("no panic holds this lock");
+        let idle = idle.entry(address.to_string()).or_default();
+        if idle.len() < IDLE_MAX {
+            idle.push((Instant::now(), connection));
+        }
     }
 
     /// See the field.

@@ -122,13 +122,18 @@ impl Connection {
         }
     }
 
-    /// The serving side: the next part of the request that is being read.
+    /// The serving side: the next part of the request that is being read, whenever it comes.
     pub async fn next_part(&mut self) -> Result<Received, Error> {
-        let frame = self.frame().await?.ok_or(closed())?;
-        if frame.id != self.id {
-            return Err(Error::Protocol("a part of another request"));
+        loop {
+            let frame = self.frame().await?.ok_or(closed())?;
+            if frame.id != self.id {
+                return Err(Error::Protocol("a part of another request"));
+            }
+            match frame.kind {
+                Some(Kind::Signal(signal)) if signal == Signal::Working as i32 => {}
+                kind => return received(kind),
+            }
         }
-        received(frame.kind)
     }
 
     /// The serving side: the answer to the last request.

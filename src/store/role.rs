@@ -131,6 +131,16 @@ impl Store {
         Some(Leader { node_id: leader.to_string(), raft_addr })
     }
 
+    /// Where the node `id` serves its API, as it last said itself; else as it joined.
+    pub fn api_url(&self, id: &str) -> Option<String> {
+        if let Some(hello) = self.peers.get(id) {
+            let scheme = if hello.https { "https" } else { "http" };
+            return Some(format!("{scheme}://{}", hello.http_addr));
+        }
+        let member = self.members().into_iter().find(|member| member.id == id)?;
+        Some(format!("http://{}", member.http_addr))
+    }
+
     /// How long ago this node last heard of its leader; `None`: never.
     pub fn last_contact(&self) -> Option<Duration> {
         self.contact.age()
