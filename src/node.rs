@@ -18,7 +18,7 @@ use crate::peer::server::{Server, Service};
 use crate::peer::{self, Purpose};
 use crate::queue::Queue;
 use crate::raft::types::Node as RaftNode;
-use crate::store::{self, Store, checkpoint, leader, maintenance, members};
+use crate::store::{self, Store, checkpoint, leader, maintenance, members, reap};
 use crate::world::{World, spawn};
 
 /// Of results that clients are slow to take, on disk.
@@ -39,6 +39,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("clustering failure: {0}")]
     Clustering(String),
+    #[error(transparent)]
+    Leave(#[from] cluster::leave::Failed),
     /// The node was asked to stop before it was part of a cluster.
     #[error("clustering failure: {0}")]
     Canceled(&'static str),
@@ -115,6 +117,7 @@ pub async fn run(
             if let Some(queue) = api.queue.get() {
                 queue.close().await;
             }
+            cluster::leave::leave(&store, &client, config.leave, None).await?;
             store.close().await;
             drop(data_dir);
             Ok(())
@@ -159,11 +162,13 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
         maintenance: maintenance::Options { optimize: config.optimize_interval, vacuum: config.vacuum_interval },
         leader_lease: config.raft.leader_lease_timeout,
         connect_timeout: config.connect_timeout,
+        reap: config.reap.clone(),
         skip_entry: config.skip_entry.unwrap_or(0),
     };
     let store = Store::open(world, options).await?;
     spawn(leader::watch(store.clone()));
     spawn(members::promote(store.clone()));
+    spawn(reap::watch(store.clone()));
     spawn(checkpoint::watch(store.clone()));
     spawn(maintenance::watch(store.clone()));
     let queue = Queue::start(store.clone(), config.write_queue.clone(), api.started.as_nanos() as i64);

@@ -20,6 +20,9 @@ use crate::store::{Store, members};
 const FIRST: Duration = Duration::from_millis(2);
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a node looks whether somebody leads.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How long a node may take to note that this one waits.
 const NOTIFY: Duration = Duration::from_secs(5);
 
@@ -79,8 +82,7 @@ pub async fn run(
     let deadline = Instant::now() + limit;
     let mut pause = FIRST;
     loop {
-        sleep(pause).await;
-        if store.leader().is_some() {
+        if wait_for_leader(store, pause).await {
             tracing::info!("boot operation marked done");
             return Ok(());
         }
@@ -103,6 +105,18 @@ pub async fn run(
         if joining.join.voter {
             notify_all(client, joining, &targets).await;
         }
+    }
+}
+
+/// Whether there is a leader, within `pause`.
+async fn wait_for_leader(store: &Store, pause: Duration) -> bool {
+    let end = Instant::now() + pause;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if store.leader().is_some() || left.is_zero() {
+            return store.leader().is_some();
+        }
+        sleep(left.min(LOOK)).await;
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod form;
 pub mod forward;
+pub mod leave;
 pub mod service;
 
 mod bootstrap;

@@ -18,6 +18,7 @@ use go_flag::{Parsed, Value};
 
 use tokio::sync::Semaphore;
 
+use crate::store::reap;
 use crate::{cluster, go, queue, version};
 
 /// What a node is told. Everything in it was checked.
@@ -46,6 +47,8 @@ pub struct Config {
     pub vacuum_interval: Duration,
     pub raft: RaftTiming,
     pub cluster: cluster::form::Options,
+    pub reap: reap::Options,
+    pub leave: cluster::leave::Options,
     /// Longest wait for a connection to another node.
     pub connect_timeout: Duration,
     /// As given; unknown levels are fine.
@@ -183,6 +186,14 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
         vacuum_interval: given.duration("auto-vacuum-int").to_std(),
         raft,
         cluster,
+        reap: reap::Options {
+            voters: given.duration("raft-reap-node-timeout").to_std(),
+            others: given.duration("raft-reap-read-only-node-timeout").to_std(),
+        },
+        leave: cluster::leave::Options {
+            remove: given.flag("raft-cluster-remove-shutdown"),
+            step_down: given.flag("raft-shutdown-stepdown"),
+        },
         connect_timeout: given.duration("cluster-connect-timeout").to_std(),
         raft_log_level: given.text("raft-log-level").to_string(),
         skip_entry: Some(given.uint("skip-entry")).filter(|index| *index > 0),
@@ -305,6 +316,8 @@ mod tests {
                 expect_timeout: Duration::from_secs(120),
                 voter: true,
             },
+            reap: Default::default(),
+            leave: crate::cluster::leave::Options { remove: false, step_down: true },
             connect_timeout: Duration::from_secs(30),
             raft_log_level: "WARN".into(),
             skip_entry: None,
@@ -451,9 +464,10 @@ mod tests {
 
     #[test]
     fn flags_without_their_feature_are_refused_unless_they_say_the_default() {
-        check("-join http://nonsense d", "fatal: not supported yet: -join");
+        check("-disco-mode dns -bootstrap-expect 3 d", "fatal: not supported yet: -disco-mode");
         check("-auth x d", "fatal: not supported yet: -auth");
-        check("-raft-cluster-remove-shutdown=true d", "fatal: not supported yet: -raft-cluster-remove-shutdown");
+        check("-raft-remove-shutdown=true d", "fatal: not supported yet: -raft-remove-shutdown");
+        config("-join http://nonsense -raft-cluster-remove-shutdown=true -raft-reap-node-timeout 1h d");
         check("-write-queue-tx -cpu-profile x d", "fatal: not supported yet: -cpu-profile");
         config("-auth= -write-queue-capacity 0x400 -auto-optimize-int 10m -raft-shutdown-stepdown=false d");
         config("-http-addr :4001 -raft-addr :4002 d");

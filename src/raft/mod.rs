@@ -18,6 +18,7 @@ pub mod log;
 pub mod network;
 pub mod service;
 pub mod snapshot;
+pub mod stage;
 
 /// openraft's handle, with our state machine.
 pub type Raft = openraft::Raft<types::TypeConfig, state_machine::StateMachine>;

@@ -9,17 +9,24 @@ use prost::Message;
 use tokio::time::{Instant, timeout};
 
 use super::Raft;
+use super::machine::Machine;
 use super::rpc::{Answer, Request};
-use super::snapshot::Receiver;
+use super::snapshot::{Receiver, SIGN_OF_LIFE};
+use super::stage;
 use super::types::proto;
 use crate::peer::server::{IDLE, Service};
 use crate::peer::{Connection, Error};
+use crate::world::Lane;
 use crate::world::net::BoxFuture;
+
+/// How long the chunks of a load may take to come here.
+const STAGING: Duration = Duration::from_secs(60);
 
 /// Raft's side of the port.
 pub struct RaftService {
     pub raft: Raft,
     pub receiver: Receiver,
+    pub machine: Lane<Machine>,
     pub contact: Contact,
 }
 
@@ -46,6 +53,7 @@ impl Service for RaftService {
                 let Some(message) = next? else { return Ok(()) };
                 let reply = match decode(message) {
                     Ok(Request::Snapshot(request)) => self.receiver.receive(&mut connection, request).await?,
+                    Ok(Request::Stage(request)) => self.stage(&mut connection, &request).await?,
                     Ok(request) => self.answer(request).await,
                     Err(text) => Err(text),
                 };
@@ -80,9 +88,32 @@ impl RaftService {
                 let refusal = accepted.err().map_or_else(String::new, text);
                 Answer::Transfer(proto::TransferAnswer { refusal })
             }
-            Request::Snapshot(_) => unreachable!("a snapshot is received"),
+            Request::Snapshot(_) | Request::Stage(_) => unreachable!("they have the connection for themselves"),
         };
         Ok(proto::Answer { kind: Some(answer) }.encode_to_vec().into())
+    }
+}
+
+impl RaftService {
+    /// Makes a load ready as far as it has come here, which may take its time.
+    async fn stage(
+        &self,
+        connection: &mut Connection,
+        request: &proto::StageLoad,
+    ) -> Result<Result<Bytes, String>, Error> {
+        let (load_id, index) = (request.load_id, Some(request.index));
+        let staging = async {
+            let applied = self.raft.wait(Some(STAGING)).applied_index_at_least(index, "the chunks of a load").await;
+            applied.map_err(text)?;
+            self.machine.call(move |machine| machine.stage(load_id)).await
+        };
+        let mut staging = std::pin::pin!(staging);
+        loop {
+            match timeout(SIGN_OF_LIFE, staging.as_mut()).await {
+                Ok(staged) => return Ok(Ok(stage::message(staged.err().unwrap_or_default()))),
+                Err(_) => connection.working().await?,
+            }
+        }
     }
 }
 

@@ -45,7 +45,7 @@ const CHUNK: usize = 256 << 10;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How often a receiver that verifies and installs shows that it is there.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// Between two looks whether a checkpoint has ended.
 const RETRY: Duration = Duration::from_millis(20);

@@ -18,12 +18,14 @@ pub mod maintenance;
 pub mod members;
 pub mod purge;
 pub mod query;
+pub mod reap;
 pub mod request;
 pub mod role;
 pub mod status;
 
 mod error;
 mod free_space;
+mod stage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +71,7 @@ pub struct Options {
     pub leader_lease: Duration,
     /// The longest wait for a connection to another node.
     pub connect_timeout: Duration,
+    pub reap: reap::Options,
     /// An entry that is passed without being applied; 0: none.
     pub skip_entry: u64,
 }
@@ -191,7 +194,8 @@ impl Store {
             raft: self.raft.clone(),
             permit: tokio::sync::Semaphore::new(1),
         };
-        RaftService { raft: self.raft.clone(), receiver, contact: self.contact.clone() }
+        let (raft, machine, contact) = (self.raft.clone(), self.machine.clone(), self.contact.clone());
+        RaftService { raft, receiver, machine, contact }
     }
 
     /// Who this node is.

@@ -4,6 +4,7 @@
 mod node;
 
 mod boot;
+mod cluster;
 mod command_line;
 mod data_directory;
 mod http_cases;

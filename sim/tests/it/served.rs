@@ -66,6 +66,7 @@ impl Served {
             maintenance: maintenance::Options { optimize: Duration::ZERO, vacuum: Duration::ZERO },
             leader_lease: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(30),
+            reap: Default::default(),
             skip_entry: 0,
         };
         let store = Store::open(&world, options).await.unwrap();
