@@ -22,6 +22,8 @@ pub mod peer;
 
 pub mod command;
 
+pub mod metrics;
+
 pub mod world;
 
 pub mod shell;

@@ -1,7 +1,7 @@
 //! One node, from its configuration to its end.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -56,38 +56,33 @@ pub enum Error {
 pub async fn run(
     world: World,
     config: Config,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     announce: impl FnOnce(&str) + Send,
 ) -> Result<(), Error> {
-    let api = Arc::new(Api {
-        world: world.clone(),
-        config: config.clone(),
-        started: world.clock.unix_now(),
-        memory: Memory::new(memory::BYTES_MAX),
-        store: OnceLock::new(),
-        queue: OnceLock::new(),
-        cluster: OnceLock::new(),
-    });
     let data_dir = DataDir::open(&world, &config.data_dir, &config.node_id)?;
     let peers = world.net.listen(&config.raft_addr).await;
     let peers = peers.map_err(|error| Error::ListenRaft { address: config.raft_addr.clone(), error })?;
     let listener = world.net.listen(&config.http_addr).await;
     let listener = listener.map_err(|error| Error::Listen { address: config.http_addr.clone(), error })?;
-    spawn(serve(listener, router(api.clone())));
-
-    let mut stopped = std::pin::pin!(async {
-        // A sender that is gone can't ask any more.
-        while !*stop.borrow_and_update() {
-            if stop.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+    let api = Arc::new(Api {
+        world: world.clone(),
+        config: config.clone(),
+        started: world.clock.unix_now(),
+        bound: listener.local_addr().map_or_else(|_| config.http_addr.clone(), |address| address.to_string()),
+        metrics: Arc::default(),
+        last_backup: Mutex::default(),
+        memory: Memory::new(memory::BYTES_MAX),
+        store: OnceLock::new(),
+        queue: OnceLock::new(),
+        cluster: OnceLock::new(),
     });
+    let serving = spawn(serve(listener, router(api.clone()), asked(stop.clone())));
+
     let store = tokio::select! {
         biased;
         store = open(&world, &config, &api, &data_dir) => store?,
         // Nothing was answered yet: what a start leaves behind, the next one ends.
-        () = &mut stopped => return Ok(()),
+        () = asked(stop.clone()) => return Ok(()),
     };
     let client = cluster::Client::new(store.peers().0.clone());
     assert!(api.cluster.set(client.clone()).is_ok(), "the store is opened once");
@@ -96,7 +91,7 @@ pub async fn run(
         biased;
         formed = cluster::form::form(&world, &store, &client, &config.cluster, None) => formed.map_err(|e| e.to_string()),
         why = store.failed() => return Err(Error::Fatal(why)),
-        () = &mut stopped => {
+        () = asked(stop.clone()) => {
             store.close().await;
             return Err(Error::Canceled(cluster::form::canceled(&config.cluster)));
         }
@@ -109,18 +104,29 @@ pub async fn run(
     let why = tokio::select! {
         biased;
         why = store.failed() => Some(why),
-        () = &mut stopped => None,
+        () = asked(stop) => None,
     };
-    match why {
-        Some(why) => Err(Error::Fatal(why)),
-        None => {
-            if let Some(queue) = api.queue.get() {
-                queue.close().await;
-            }
-            cluster::leave::leave(&store, &client, config.leave, None).await?;
-            store.close().await;
-            drop(data_dir);
-            Ok(())
+    if let Some(why) = why {
+        return Err(Error::Fatal(why));
+    }
+    tracing::info!("closing HTTP service on {}", api.bound);
+    // It ends in bounded time; a panic in it has ended the process.
+    let _ = serving.await;
+    if let Some(queue) = api.queue.get() {
+        queue.close().await;
+    }
+    cluster::leave::leave(&store, &client, config.leave, None).await?;
+    store.close().await;
+    drop(data_dir);
+    Ok(())
+}
+
+/// Waits until the node is asked to stop.
+async fn asked(mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow_and_update() {
+        // A sender that is gone can't ask any more.
+        if stop.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -164,6 +170,7 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
         connect_timeout: config.connect_timeout,
         reap: config.reap.clone(),
         skip_entry: config.skip_entry.unwrap_or(0),
+        metrics: api.metrics.clone(),
     };
     let store = Store::open(world, options).await?;
     spawn(leader::watch(store.clone()));
@@ -171,7 +178,8 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
     spawn(reap::watch(store.clone()));
     spawn(checkpoint::watch(store.clone()));
     spawn(maintenance::watch(store.clone()));
-    let queue = Queue::start(store.clone(), config.write_queue.clone(), api.started.as_nanos() as i64);
+    let queue =
+        Queue::start(store.clone(), config.write_queue.clone(), api.started.as_nanos() as i64, api.metrics.clone());
     assert!(api.queue.set(queue).is_ok(), "the store is opened once");
     assert!(api.store.set(store.clone()).is_ok(), "the store is opened once");
     Ok(store)

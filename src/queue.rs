@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::command::{Execute, Statement};
+use crate::metrics::Metrics;
 use crate::store::{Error, Store};
 use crate::world::spawn;
 
@@ -49,6 +50,7 @@ pub struct Queue<H> {
     pub options: Options,
     intake: Mutex<Intake<H>>,
     written: Arc<AtomicI64>,
+    metrics: Arc<Metrics>,
     runner: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -78,12 +80,13 @@ pub struct Ticket {
 
 impl<H: Send + 'static> Queue<H> {
     /// Starts to write to `store` what is pushed; the first request gets the number `first`.
-    pub fn start(store: Store, options: Options, first: i64) -> Self {
+    pub fn start(store: Store, options: Options, first: i64, metrics: Arc<Metrics>) -> Self {
         let (sender, receiver) = mpsc::channel(options.capacity);
         let written = Arc::new(AtomicI64::new(0));
-        let runner = spawn(run(store, options.clone(), receiver, written.clone()));
+        let runner = Runner { store, options: options.clone(), written: written.clone(), metrics: metrics.clone() };
+        let runner = spawn(runner.run(receiver));
         let intake = Mutex::new(Intake { sender: Some(sender), next: first });
-        Self { options, intake, written, runner: Mutex::new(Some(runner)) }
+        Self { options, intake, written, metrics, runner: Mutex::new(Some(runner)) }
     }
 
     /// Queues a request, as soon as there is room. `None`: there was none for so long.
@@ -94,6 +97,7 @@ impl<H: Send + 'static> Queue<H> {
         let mut intake = self.intake();
         let sequence_number = intake.next;
         intake.next += 1;
+        self.metrics.queue.objects_rx.increment();
         place.send(Queued { statements, sequence_number, waiter, held });
         Some(Ticket { sequence_number, written })
     }
@@ -146,45 +150,73 @@ impl<H> Batch<H> {
     }
 }
 
-async fn run<H>(store: Store, options: Options, mut queue: mpsc::Receiver<Queued<H>>, written: Arc<AtomicI64>) {
-    while let Some(first) = queue.recv().await {
-        let deadline = Instant::now() + options.timeout;
-        let mut batch = Batch::new();
-        batch.add(first);
-        while !batch.is_full(&options) {
-            let Ok(Some(next)) = timeout_at(deadline, queue.recv()).await else { break };
-            batch.add(next);
-        }
-        let outcome = write(&store, mem::take(&mut batch.statements), options.transaction).await.map_err(Arc::new);
-        if outcome.is_ok() {
-            written.store(batch.last, Ordering::Relaxed);
-        }
-        for waiter in batch.waiters {
-            // Most clients don't wait.
-            let _ = waiter.send(outcome.clone());
-        }
-    }
+/// Writes batch after batch, until the queue is closed and empty.
+struct Runner {
+    store: Store,
+    options: Options,
+    written: Arc<AtomicI64>,
+    metrics: Arc<Metrics>,
 }
 
-/// Until it is written, or nobody knows whether it is.
-async fn write(store: &Store, statements: Vec<Statement>, transaction: bool) -> Result<(), Error> {
-    // A request without statements only waits for those before it.
-    if statements.is_empty() {
-        return Ok(());
-    }
-    let request = Execute { statements, transaction };
-    loop {
-        match store.execute(request.clone(), None).await {
-            // Errors of statements are told to nobody, as in the reference.
-            Ok(_) => return Ok(()),
-            Err(error @ (Error::LeaderNotFound | Error::NotReady | Error::TooBusy | Error::DiskLow)) => {
-                tracing::warn!(%error, "queued writes are tried again");
-                sleep(RETRY).await;
+impl Runner {
+    async fn run<H>(self, mut queue: mpsc::Receiver<Queued<H>>) {
+        while let Some(first) = queue.recv().await {
+            let deadline = Instant::now() + self.options.timeout;
+            let mut batch = Batch::new();
+            batch.add(first);
+            while !batch.is_full(&self.options) {
+                match timeout_at(deadline, queue.recv()).await {
+                    Ok(Some(next)) => batch.add(next),
+                    Ok(None) => break,
+                    Err(_) => {
+                        self.metrics.queue.num_timeout.increment();
+                        break;
+                    }
+                }
             }
-            Err(error) => {
+            self.metrics.queue.num_flush.increment();
+            self.metrics.queue.objects_tx.add(batch.waiters.len());
+            let outcome = self.write(mem::take(&mut batch.statements)).await.map_err(Arc::new);
+            if outcome.is_ok() {
+                self.written.store(batch.last, Ordering::Relaxed);
+            }
+            for waiter in batch.waiters {
+                // Most clients don't wait.
+                let _ = waiter.send(outcome.clone());
+            }
+        }
+    }
+
+    /// Until it is written, or nobody knows whether it is.
+    async fn write(&self, statements: Vec<Statement>) -> Result<(), Error> {
+        // A request without statements only waits for those before it.
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let counters = &self.metrics.http;
+        counters.queued_executions_num_stmts_tx.add(statements.len());
+        let request = Execute { statements, transaction: self.options.transaction };
+        loop {
+            let error = match self.store.execute(request.clone(), None).await {
+                // Errors of statements are told to nobody, as in the reference.
+                Ok(_) => {
+                    counters.queued_executions_ok.increment();
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            counters.queued_executions_failed.increment();
+            match error {
+                Error::LeaderNotFound => counters.queued_executions_no_leader.increment(),
+                Error::LeadershipLost => counters.queued_executions_leadership_lost.increment(),
+                _ => counters.queued_executions_unknown_error.increment(),
+            }
+            if !matches!(error, Error::LeaderNotFound | Error::NotReady | Error::TooBusy | Error::DiskLow) {
                 tracing::error!(%error, "the outcome of queued writes is unknown");
                 return Err(error);
             }
+            tracing::warn!(%error, "queued writes are tried again");
+            sleep(RETRY).await;
         }
     }
 }

@@ -1,10 +1,14 @@
 //! An HTTP client on a simulated machine.
 
 use std::fmt::Write as _;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use futures::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
@@ -26,14 +30,39 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
     pub timeout: Duration,
-    /// It waits so long between two parts of the answer.
+    /// It waits so long between two parts of what it sends or is sent.
     pub pause: Duration,
+    pub vanishes: Option<Vanishes>,
 }
+
+/// When a client's process ends, after so many bytes. (F7, F46)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vanishes {
+    /// Of its body.
+    Sending(usize),
+    /// Of the answer's.
+    Receiving(usize),
+}
+
+/// Bytes of a part that a slow client sends.
+const PART: usize = 8 << 10;
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 impl Manner {
     /// Reads as fast as it can.
     pub fn quick(timeout: Duration) -> Self {
-        Self { timeout, pause: Duration::ZERO }
+        Self { timeout, pause: Duration::ZERO, vanishes: None }
+    }
+
+    /// Waits so long between two parts.
+    pub fn slow(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Is gone after a while.
+    pub fn vanishing(self, vanishes: Vanishes) -> Self {
+        Self { vanishes: Some(vanishes), ..self }
     }
 }
 
@@ -45,7 +74,7 @@ pub struct Client {
     at: usize,
     net: SimNet,
     trace: Trace,
-    connection: Option<SendRequest<Full<Bytes>>>,
+    connection: Option<SendRequest<Body>>,
     calls: u64,
 }
 
@@ -73,7 +102,7 @@ impl Client {
         self.calls += 1;
         let (call, length, hash) = (self.calls, body.len(), fold(HASH_START, &body));
         self.trace.line(format_args!("{} call {call} {method} {path} {length} {hash:016x}", self.name));
-        let exchange = self.exchange(method, path, body, manner.pause);
+        let exchange = self.exchange(method, path, body, manner);
         let result = match tokio::time::timeout(manner.timeout, exchange).await {
             Ok(result) => result.map_err(|error| format!("{error:#}")),
             Err(_) => Err("timeout".into()),
@@ -101,9 +130,10 @@ impl Client {
         result
     }
 
-    async fn exchange(&mut self, method: Method, path: &str, body: Bytes, pause: Duration) -> anyhow::Result<Answer> {
-        let request =
-            Request::builder().method(method).uri(path).header("host", &self.servers[self.at]).body(Full::new(body))?;
+    async fn exchange(&mut self, method: Method, path: &str, body: Bytes, manner: Manner) -> anyhow::Result<Answer> {
+        let request = Request::builder().method(method).uri(path).header("host", &self.servers[self.at]);
+        // Announced, whatever comes of it.
+        let request = request.header("content-length", body.len()).body(outgoing(body, manner))?;
         let mut sender = match self.connection.take() {
             Some(sender) if sender.is_ready() => sender,
             _ => {
@@ -125,11 +155,41 @@ impl Client {
             if let Ok(data) = part?.into_data() {
                 body.extend_from_slice(&data);
             }
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
+            if let Some(Vanishes::Receiving(most)) = manner.vanishes
+                && body.len() >= most
+            {
+                anyhow::bail!("the client is gone");
+            }
+            if !manner.pause.is_zero() {
+                tokio::time::sleep(manner.pause).await;
             }
         }
         self.connection = Some(sender);
         Ok(Answer { status, index, body: body.into() })
     }
+}
+
+/// A body as the client sends it.
+fn outgoing(body: Bytes, manner: Manner) -> Body {
+    let end = match manner.vanishes {
+        Some(Vanishes::Sending(most)) => most.min(body.len()),
+        _ => body.len(),
+    };
+    if end == body.len() && manner.pause.is_zero() {
+        return Full::new(body).map_err(|never| match never {}).boxed_unsync();
+    }
+    let parts = stream::unfold(Some(0), move |at| {
+        let body = body.clone();
+        async move {
+            let at: usize = at?;
+            if at == end {
+                // An error in the body breaks the connection.
+                return (end < body.len()).then(|| (Err(io::ErrorKind::BrokenPipe.into()), None));
+            }
+            tokio::time::sleep(manner.pause).await;
+            let next = end.min(at + PART);
+            Some((Ok(Frame::data(body.slice(at..next))), Some(next)))
+        }
+    });
+    StreamBody::new(parts).boxed_unsync()
 }

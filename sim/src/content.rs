@@ -8,15 +8,54 @@ use rusqlite::{Connection, Result};
 
 use crate::trace::{HASH_START, fold};
 
-/// Schema and all rows.
-pub fn hash(connection: &Connection) -> Result<u64> {
+/// Of one database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Schema and all rows with their rowids.
+    pub hash: u64,
+    /// Schema and all rows in order: what a dump or a VACUUM keeps, where a rowid isn't a column.
+    pub without_rowids: u64,
+}
+
+/// See [`Content`].
+pub fn of(connection: &Connection) -> Result<Content> {
     let mut hash = HASH_START;
-    for table in tables(connection, &mut hash)? {
-        hash = rows(connection, &format!("SELECT rowid, * FROM {}", quoted(&table)), hash)
-            // A table without rowids.
-            .or_else(|_| rows(connection, &format!("SELECT * FROM {}", quoted(&table)), hash))?;
+    let tables = tables(connection, &mut hash)?;
+    let mut content = Content { hash, without_rowids: hash };
+    for table in tables {
+        content = table_content(connection, &table, content)?;
     }
-    Ok(hash)
+    Ok(content)
+}
+
+/// [`Content::hash`].
+pub fn hash(connection: &Connection) -> Result<u64> {
+    of(connection).map(|content| content.hash)
+}
+
+fn table_content(connection: &Connection, table: &str, mut content: Content) -> Result<Content> {
+    let table = quoted(table);
+    let (mut statement, first) = match connection.prepare(&format!("SELECT rowid, * FROM {table}")) {
+        Ok(statement) => (statement, 1),
+        // A table without rowids.
+        Err(_) => (connection.prepare(&format!("SELECT * FROM {table}"))?, 0),
+    };
+    let columns = statement.column_count();
+    content.hash = fold(content.hash, table.as_bytes());
+    content.without_rowids = fold(content.without_rowids, table.as_bytes());
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let mut of_row = HASH_START;
+        for column in first..columns {
+            of_row = value(of_row, row.get_ref(column)?);
+        }
+        content.without_rowids = fold(content.without_rowids, &of_row.to_le_bytes());
+        if first == 1 {
+            of_row = value(of_row, row.get_ref(0)?);
+        }
+        content.hash = fold(content.hash, &of_row.to_le_bytes());
+    }
+    Ok(content)
 }
 
 /// What statements compute without time and randomness: all rows, but of the table `noise` only the operation.

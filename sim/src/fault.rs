@@ -221,7 +221,7 @@ impl Nemesis {
     }
 
     fn arm(&mut self, counted: Counted, at_most: u64, error: Error) {
-        match ["", "", "/raft/", "/db/", "db.state"][self.random.below(5) as usize] {
+        match ["", "", "/raft/", "/db/", "/tmp/", "db.state"][self.random.below(6) as usize] {
             "db.state" => self.arm_at("db.state", counted, 4, error),
             path => self.arm_at(path, counted, at_most, error),
         }

@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::content::Content;
+use crate::forms::Form;
 use crate::invariants;
 use crate::invariants::elections::Leaders;
 use crate::invariants::logs::{Appended, Entries};
+use crate::reached::Reached;
 
 /// Number of an operation, unique in a run.
 pub type OpId = u64;
@@ -38,7 +41,7 @@ pub enum Work {
     Execute { statements: Vec<Statement>, transaction: bool },
     /// /db/load of a good file, whose content has this hash.
     Load { file: Arc<Vec<u8>>, hash: u64 },
-    /// /db/load of something that must be refused.
+    /// /db/load of something that must be refused, or of a part of something.
     BadLoad,
 }
 
@@ -63,7 +66,7 @@ pub struct Operation {
 /// The state after the entry at an index was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    pub hash: u64,
+    pub content: Content,
     pub mark: Mark,
 }
 
@@ -79,25 +82,7 @@ pub struct History {
     leaders: Leaders,
     entries: Entries,
     violation: Option<String>,
-    pub counts: Counts,
-}
-
-/// How much of what happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub acknowledged: u64,
-    pub refused: u64,
-    pub unknown: u64,
-    pub reads: u64,
-    pub backups: u64,
-    pub loads: u64,
-    pub refused_loads: u64,
-    pub restarts: u64,
-    pub stops: u64,
-    /// Of the operator's, done.
-    pub operations: u64,
-    /// That had a leader.
-    pub terms: u64,
+    pub reached: Reached,
 }
 
 impl History {
@@ -116,7 +101,6 @@ impl History {
     /// The answer said that the operation is done, at `index` if it told.
     pub fn acknowledge(&mut self, id: OpId, index: Option<Index>) {
         self.operations.get_mut(&id).expect("it was called").outcome = Outcome::Acknowledged;
-        self.counts.acknowledged += 1;
         let result = invariants::acknowledged::check(id, index, self.index_of.get(&id).copied());
         if let Some(index) = self.judge(result) {
             self.floor = self.floor.max(index);
@@ -126,14 +110,8 @@ impl History {
     /// The answer said that the operation did not and will not happen.
     pub fn refuse(&mut self, id: OpId) {
         self.operations.get_mut(&id).expect("it was called").outcome = Outcome::Refused;
-        self.counts.refused += 1;
         let result = invariants::refused::check(id, self.index_of.get(&id).copied());
         self.judge(result);
-    }
-
-    /// The call failed or timed out.
-    pub fn leave_unknown(&mut self) {
-        self.counts.unknown += 1;
     }
 
     /// The node applied the entry at `index`.
@@ -147,7 +125,7 @@ impl History {
                 let operation = self.operations.get(&op);
                 let result = invariants::refused::check_applied(op, operation).and_then(|()| match operation {
                     Some(Operation { work: Work::Load { hash, .. }, .. }) => {
-                        invariants::loads::check(op, index, *hash, state.hash)
+                        invariants::loads::check(op, index, *hash, state.content.hash)
                     }
                     _ => Ok(()),
                 });
@@ -163,7 +141,7 @@ impl History {
     pub fn lead(&mut self, term: u64, node: &str) {
         let result = invariants::elections::check(term, node, &mut self.leaders);
         self.judge(result);
-        self.counts.terms = self.leaders.len() as u64;
+        self.reached.note("terms with a leader");
     }
 
     /// `node` has appended an entry to its log.
@@ -174,17 +152,18 @@ impl History {
 
     /// A read that began when the floor was `floor` saw `mark`.
     pub fn read(&mut self, level: &str, floor: Index, mark: Mark) {
-        self.counts.reads += 1;
+        self.reached.note("reads");
         let result = invariants::reads::check(level, floor, mark, &self.index_of, &self.op_at, &self.applied);
         if let Some(index) = self.judge(result) {
             self.floor = self.floor.max(index);
         }
     }
 
-    /// A backup that was asked for when the floor was `floor` names `index` and has content `hash`.
-    pub fn backup(&mut self, floor: Index, index: Index, hash: u64) {
-        self.counts.backups += 1;
-        let result = invariants::backups::check(floor, index, hash, self.state_at(index));
+    /// A backup that was asked for when the floor was `floor` names `index` and has this content.
+    pub fn backup(&mut self, floor: Index, index: Index, form: Form, content: Content) {
+        self.reached.note("backups");
+        form.names().into_iter().for_each(|name| self.reached.note(name));
+        let result = invariants::backups::check(floor, index, form, content, self.state_at(index));
         self.judge(result);
         let last = self.op_at.range(..=index).next_back().map_or(0, |(index, _)| *index);
         self.floor = self.floor.max(last);

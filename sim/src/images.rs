@@ -15,7 +15,8 @@ pub struct Image {
 }
 
 /// A good file: the clients' schema, the operation `op`, and some rows; any page size, either journal mode.
-pub fn good(op: OpId, random: &mut Random, scratch: &mut Scratch) -> Image {
+pub fn good(op: OpId, random: &mut Random, filler_bytes: u64, scratch: &mut Scratch) -> Image {
+    let filler_bytes = if random.chance(1, 3) { filler_bytes } else { 0 };
     let mut build = || -> rusqlite::Result<Image> {
         let page_size = [512, 1024, 4096, 4096, 4096, 8192][random.below(6) as usize];
         let database = scratch.open(b"")?;
@@ -27,7 +28,7 @@ pub fn good(op: OpId, random: &mut Random, scratch: &mut Scratch) -> Image {
         if random.chance(1, 2) {
             connection.execute_batch("PRAGMA journal_mode = WAL")?;
         }
-        crate::invariants::model::execute(connection, &schema::create(op), true)?;
+        crate::invariants::model::execute(connection, &schema::create(op, filler_bytes), true)?;
         let (rows, size) = match random.below(4) {
             0 => (random.below(3), 100),
             1 => (random.below(60), 3000),
@@ -60,7 +61,7 @@ pub enum Bad {
 
 /// A bad file, that would be the operation `op` if it were loaded.
 pub fn bad(op: OpId, random: &mut Random, scratch: &mut Scratch) -> (Bad, Vec<u8>) {
-    let good = good(op, random, scratch).file;
+    let good = good(op, random, 0, scratch).file;
     let mut bytes = Vec::clone(&good);
     let page_size = match u16::from_be_bytes([bytes[16], bytes[17]]) {
         1 => 65536,

@@ -32,11 +32,13 @@ pub mod invariants;
 
 pub mod client;
 pub mod content;
+pub mod forms;
 pub mod images;
 pub mod schema;
 pub mod scratch;
 
 pub mod libc;
 pub mod random;
+pub mod reached;
 pub mod trace;
 pub mod world;

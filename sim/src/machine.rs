@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rqlite::config::{self, Config};
+use rqlite::world::host::{Facts, Host};
 use rqlite::world::{Disk, Entropy, World};
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -129,8 +130,13 @@ impl Machine {
         };
         self.shared.trace.line(format_args!("{} stop {reason}", self.name));
         let mut history = self.shared.history();
-        history.counts.stops += 1;
+        history.reached.note("stops");
         history.judge(invariants::stops::check(&reason, life.is_disturbed));
+    }
+
+    /// What lies in the node's `tmp/`.
+    pub fn temporary_files(&self) -> Vec<String> {
+        self.disk.undisturbed(|| self.disk.list(&Path::new(DATA).join("tmp")).unwrap_or_default())
     }
 
     /// Asks the process to end, as SIGTERM does.
@@ -152,7 +158,7 @@ impl Machine {
 
     /// A new process is about to start.
     pub fn begin(&self) {
-        self.shared.history().counts.restarts += 1;
+        self.shared.history().reached.note("restarts");
         let mut life = self.life();
         life.has_ended = false;
         life.is_disturbed = self.disk.is_armed() || self.disk.is_limited();
@@ -173,6 +179,7 @@ impl Machine {
             disk: Arc::new(self.disk.clone()),
             entropy: entropy(seed.fork("entropy"), self.is_seeded),
             lanes: Arc::new(SimLanes::new(seed.fork("lanes"), self.disk.clone(), self.options.lane_longest_ms)),
+            host: Arc::new(NoHost),
             chaos: Arc::new(SimChaos::new(&self.name, alive, seed.fork("chaos"), trace, observer)),
         }
     }
@@ -188,6 +195,8 @@ impl Machine {
             format!("-raft-snap={}", node.snapshot_entries),
             format!("-raft-snap-wal-size={}", node.snapshot_wal_bytes),
             format!("-raft-snap-int={}ms", node.snapshot_interval_ms),
+            // One entry an operation: the history knows an entry by the last operation that it shows.
+            "-write-queue-batch-size=1".into(),
         ];
         arguments.extend(self.options.cluster.arguments(&self.name));
         arguments.push(DATA.into());
@@ -201,12 +210,11 @@ impl Machine {
 impl Observer for Machine {
     fn applied(&self, index: u64, connection: &Connection) {
         // The look is not the node's: no fault fires at it, and it leaves no trace but its result.
-        let looked =
-            self.disk.undisturbed(|| Ok::<_, rusqlite::Error>((content::hash(connection)?, mark(connection)?)));
-        let (hash, mark) =
+        let looked = self.disk.undisturbed(|| Ok::<_, rusqlite::Error>((content::of(connection)?, mark(connection)?)));
+        let (content, mark) =
             looked.unwrap_or_else(|error| panic!("the database can't be read after index {index}: {error}"));
-        self.shared.trace.line(format_args!("{} applied {index} {hash:016x}", self.name));
-        self.shared.history().apply(index, State { hash, mark });
+        self.shared.trace.line(format_args!("{} applied {index} {:016x}", self.name, content.hash));
+        self.shared.history().apply(index, State { content, mark });
     }
 
     fn appended(&self, index: u64, term: u64, previous_term: Option<u64>, payload: &[u8]) {
@@ -217,6 +225,15 @@ impl Observer for Machine {
     fn leads(&self, term: u64) {
         self.shared.trace.line(format_args!("{} leads in term {term}", self.name));
         self.shared.history().lead(term, &self.name);
+    }
+}
+
+/// What /status tells of the machine: nothing that varies.
+struct NoHost;
+
+impl Host for NoHost {
+    fn facts(&self) -> Facts {
+        Facts::default()
     }
 }
 

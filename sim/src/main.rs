@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sim::reached;
 use sim::run::{self, Manner, Report};
 use sim::swarm::Options;
 use sim::world::disk::Error;
@@ -55,14 +56,21 @@ fn main() -> ExitCode {
 
 /// The last two lines are for `xtask`: the digest, and the verdict.
 fn print(seed: u64, report: &Report) -> ExitCode {
-    let (digest, counts) = (report.digest, report.counts);
-    println!("{counts:?}");
+    let (digest, reached) = (report.digest, &report.reached);
+    for what in reached::ALL {
+        println!("reached {} {what}", reached.count(what));
+    }
     println!("changes {}", report.changes);
     println!("trace {:016x} {} lines", digest.hash, digest.lines);
     let seconds = report.simulated.as_secs();
     let summary = format!(
-        "{seconds} s, {} acknowledged, {} reads, {} backups, {} loads, {} faults, {} stops",
-        counts.acknowledged, counts.reads, counts.backups, counts.loads, report.faults, counts.stops
+        "{seconds} s, {} writes, {} reads, {} backups, {} loads, {} faults, {} stops",
+        reached.count("writes"),
+        reached.count("reads"),
+        reached.count("backups"),
+        reached.count("loads"),
+        report.faults,
+        reached.count("stops")
     );
     match &report.failure {
         None => {

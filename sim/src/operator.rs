@@ -45,7 +45,7 @@ pub async fn work(mut random: Random, machines: Vec<Machine>, gap_ms: (u64, u64)
             _ => client.step_down(&leader, None, None, PATIENCE).await,
         };
         match told {
-            Ok(()) => shared.history().counts.operations += 1,
+            Ok(()) => shared.history().reached.note("operations: done"),
             Err(error) => shared.trace.line(format_args!("operator: {error}")),
         }
     }

@@ -14,6 +14,7 @@ use crate::machine::{self, HTTP_PORT, Machine};
 use crate::network::NetworkNemesis;
 use crate::operator;
 use crate::random::Random;
+use crate::reached::Reached;
 use crate::swarm::Options;
 use crate::trace::{Digest, Trace};
 use crate::workload::{self, Phase, Shared};
@@ -36,7 +37,7 @@ pub struct Report {
     pub faults: u64,
     /// Changes of the node's disk.
     pub changes: u64,
-    pub counts: crate::history::Counts,
+    pub reached: Reached,
     /// Why the seed failed.
     pub failure: Option<String>,
 }
@@ -71,18 +72,19 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
         let name = format!("c{number}");
         let random = Random::new(options.seed).fork(&name);
         let client = Client::new(&name, &servers, &shared.cables, trace.clone());
+        let second = Client::new(&name, &servers, &shared.cables, trace.clone());
         let (seed, workload, shared) = (random.fork("tasks").next(), options.workload, shared.clone());
         sim.client(name, async move {
-            let calls = workload::client(number, client, random, workload, shared);
+            let calls = workload::client(number, [client, second], random, workload, shared);
             rqlite::world::runtime::scope(seed, calls).await;
             Ok(())
         });
     }
     {
         let client = Client::new("check", &servers, &shared.cables, trace.clone());
-        let (seed, names, shared) = (options.seed, names.clone(), shared.clone());
+        let (seed, machines, shared) = (options.seed, machines.clone(), shared.clone());
         sim.client("check", async move {
-            rqlite::world::runtime::scope(seed, workload::check_everything(client, names, shared)).await;
+            rqlite::world::runtime::scope(seed, workload::check_everything(client, machines, shared)).await;
             Ok(())
         });
     }
@@ -98,12 +100,17 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
 
     let mut nemesis = Nemeses::new(options, machines, &trace);
     let failure = caught(|| drive(&mut sim, &mut nemesis, options, &shared));
+    let mut reached = shared.history().reached.clone();
+    for disk in nemesis.machines.iter().map(|nemesis| &nemesis.machine.disk) {
+        reached.add("reads: kept for a slow client", disk.temporaries("result"));
+        reached.add("backups: kept for a slow client", disk.temporaries("lease"));
+    }
     let report = Report {
         digest: trace.digest(),
         simulated: sim.elapsed(),
         faults: nemesis.felt(),
         changes: nemesis.machines[0].machine.disk.changes(),
-        counts: shared.history().counts,
+        reached,
         failure,
     };
     // Nothing is taken apart in order: the process ends here, and destructors would only disturb.
@@ -171,7 +178,7 @@ impl Nemeses {
 }
 
 fn is_enough(nemesis: &Nemeses, shared: &Shared) -> bool {
-    nemesis.felt() >= FAULTS_MIN && shared.history().counts.acknowledged >= ACKNOWLEDGED_MIN
+    nemesis.felt() >= FAULTS_MIN && shared.history().reached.count("writes") >= ACKNOWLEDGED_MIN
 }
 
 /// Steps through the phases; returns why the run failed.
@@ -215,7 +222,7 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
 
 /// A run in which nothing happened proves nothing.
 fn too_little(nemesis: &Nemeses, shared: &Shared, now: Duration) -> Option<String> {
-    let acknowledged = shared.history().counts.acknowledged;
+    let acknowledged = shared.history().reached.count("writes");
     match () {
         () if now < Duration::from_secs(30) => Some(format!("too little: {now:?} simulated, at least 30 s are needed")),
         () if acknowledged < ACKNOWLEDGED_MIN => {

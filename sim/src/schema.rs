@@ -25,31 +25,32 @@ pub const CREATE: &[&str] = &[
 /// Tells in one row which state the database is in.
 pub const MARK: &str = "SELECT count(*), max(seq), (SELECT op FROM ops ORDER BY seq DESC LIMIT 1) FROM ops";
 
-/// The same as [`MARK`], looked up anew for each of many rows: an answer of some length.
-pub const MANY_MARKS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+/// The same as [`MARK`], looked up anew for each of many rows: an answer that is too long for all buffers on its way,
+/// of which hyper's takes 1 MiB.
+pub const MANY_MARKS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 800)
     SELECT (SELECT count(*) FROM ops), (SELECT seq FROM ops WHERE i > 0 ORDER BY seq DESC LIMIT 1),
-      (SELECT op FROM ops WHERE i > 0 ORDER BY seq DESC LIMIT 1) FROM n";
+      (SELECT op FROM ops WHERE i > 0 ORDER BY seq DESC LIMIT 1), hex(zeroblob(1000)) FROM n";
 
 /// The first statement of every operation.
 pub fn append(op: OpId) -> Statement {
     Statement { sql: "INSERT INTO ops(op) VALUES (?)".into(), parameters: vec![json!(op)] }
 }
 
-/// The operation that creates the schema.
-pub fn create(op: OpId) -> Vec<Statement> {
+/// The operation that creates the schema, with so many bytes that nobody changes: they make a backup long.
+pub fn create(op: OpId, filler_bytes: u64) -> Vec<Statement> {
     let mut statements: Vec<Statement> =
         CREATE.iter().map(|sql| Statement { sql: (*sql).into(), parameters: Vec::new() }).collect();
+    if filler_bytes > 0 {
+        statements.push(statement("CREATE TABLE IF NOT EXISTS filler(b)", vec![]));
+        statements.push(statement("INSERT INTO filler VALUES (zeroblob(?))", vec![json!(filler_bytes)]));
+    }
     statements.push(append(op));
     statements
 }
 
 /// A random write. Of the answer: whether it is one transaction.
 pub fn write(op: OpId, random: &mut Random, value_bytes: u64) -> (Vec<Statement>, bool) {
-    let mut statements = vec![append(op)];
-    let count = if random.chance(1, 4) { random.between(2, 6) } else { 1 };
-    for _ in 0..count {
-        statements.push(change(op, random, value_bytes));
-    }
+    let mut statements = changes(op, random, value_bytes);
     let transaction = random.chance(2, 3);
     // Fails: in a transaction all of it, else alone.
     if random.chance(1, 16) {
@@ -57,6 +58,71 @@ pub fn write(op: OpId, random: &mut Random, value_bytes: u64) -> (Vec<Statement>
         statements.insert(at, statement("INSERT INTO counter VALUES (1, 0)", vec![]));
     }
     (statements, transaction)
+}
+
+/// Statements that go well.
+fn changes(op: OpId, random: &mut Random, value_bytes: u64) -> Vec<Statement> {
+    let mut statements = vec![append(op)];
+    let count = if random.chance(1, 4) { random.between(2, 6) } else { 1 };
+    for _ in 0..count {
+        statements.push(change(op, random, value_bytes));
+    }
+    statements
+}
+
+/// A text to load.
+pub struct Text {
+    pub text: String,
+    /// What it does, if it is good: in one transaction.
+    pub statements: Option<Vec<Statement>>,
+}
+
+/// A random text that is the operation `op`; some have an end that spoils all of it.
+pub fn text(op: OpId, random: &mut Random, value_bytes: u64) -> Text {
+    let statements: Vec<_> = changes(op, random, value_bytes).into_iter().map(inlined).collect();
+    let mut lines: Vec<String> = statements.iter().map(|statement| format!("{};\n", statement.sql)).collect();
+    if random.chance(1, 3) {
+        lines.insert(random.between(1, lines.len() as u64 + 1) as usize, "SAVEPOINT s; -- a part;\n".into());
+        lines.push("RELEASE s;\n".into());
+    }
+    let is_good = random.chance(1, 2);
+    if !is_good {
+        let wrong = [
+            "INSERT INTO counter VALUES (1, 0);\n",
+            "nonsense;\n",
+            "SELECT * FROM nowhere;\n",
+            "ROLLBACK;\n",
+            "COMMIT;\n",
+            "PRAGMA journal_mode=DELETE;\n",
+        ][random.below(6) as usize];
+        lines.insert(random.between(1, lines.len() as u64 + 1) as usize, wrong.into());
+    }
+    match random.below(4) {
+        0 => lines.insert(0, "PRAGMA foreign_keys=OFF;\n".into()),
+        // A second COMMIT is as wrong as the first without its BEGIN.
+        1 if is_good => {
+            lines.insert(0, "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n".into());
+            lines.push("COMMIT;\n".into());
+        }
+        // Never ended, unless by that COMMIT.
+        1 if !lines.iter().any(|line| line == "COMMIT;\n") => lines.insert(0, "BEGIN;\n".into()),
+        _ => {}
+    }
+    Text { text: lines.concat(), statements: is_good.then_some(statements) }
+}
+
+/// With its parameters as literals.
+fn inlined(statement: Statement) -> Statement {
+    let mut parts = statement.sql.split('?');
+    let mut sql = parts.next().unwrap_or_default().to_string();
+    for (part, parameter) in parts.zip(&statement.parameters) {
+        match parameter {
+            Value::String(text) => sql += &format!("'{}'", text.replace('\'', "''")),
+            number => sql += &number.to_string(),
+        }
+        sql += part;
+    }
+    Statement { sql, parameters: Vec::new() }
 }
 
 fn change(op: OpId, random: &mut Random, value_bytes: u64) -> Statement {

@@ -43,10 +43,14 @@ pub struct Workload {
     pub backups: u64,
     pub loads: u64,
     pub bad_loads: u64,
+    /// SQL text, good and bad.
+    pub texts: u64,
     /// Longest wait between two calls.
     pub pause_ms: u64,
     /// Longest value that a write writes.
     pub value_bytes: u64,
+    /// Size of what is there and doesn't change. Beyond 1 MiB a backup doesn't fit into the buffers on its way.
+    pub filler_bytes: u64,
 }
 
 /// The node's command line.
@@ -150,7 +154,7 @@ impl Options {
         let gap = random.between(200, 2_000);
         let latency = random.between(1, 4);
         let mut rarely = |weight: u64| if random.chance(2, 3) { random.between(1, weight + 1) } else { 0 };
-        let (reads, backups, loads, bad_loads) = (rarely(60), rarely(8), rarely(4), rarely(4));
+        let (reads, backups, loads, bad_loads, texts) = (rarely(60), rarely(8), rarely(4), rarely(4), rarely(4));
         Self {
             seed,
             seconds: random.between(30, 36),
@@ -165,8 +169,10 @@ impl Options {
                 backups,
                 loads,
                 bad_loads,
+                texts,
                 pause_ms: random.between(50, 200),
                 value_bytes: [100, 2_000, 20_000][random.below(3) as usize],
+                filler_bytes: [0, 0, 0, 2 << 20][random.below(4) as usize],
             },
             faults,
             fault_gap_ms: (gap, gap + random.between(500, 2_000)),
@@ -184,8 +190,10 @@ impl Options {
     /// other closely, so that a few hundred operations hold every step of all of them.
     pub fn failing_at(seed: u64, nth: u64, error: Error) -> Self {
         let opening = Failure { counted: Counted::Changes, path: String::new(), after: nth, error };
+        let (writes, reads, backups, loads, bad_loads, texts) = (16, 4, 2, 4, 1, 2);
+        let (pause_ms, value_bytes, filler_bytes) = (60, 2_000, 0);
         let workload =
-            Workload { writes: 16, reads: 4, backups: 2, loads: 4, bad_loads: 1, pause_ms: 60, value_bytes: 2_000 };
+            Workload { writes, reads, backups, loads, bad_loads, texts, pause_ms, value_bytes, filler_bytes };
         Self {
             seconds: 1,
             clients: 3,

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         }
     };
     stop_on_panic();
-    log_to_stderr();
+    log_to_stderr(&config.raft_log_level);
     tracing::info!("rqlited starting, version {}, SQLite {}", version::RQLITE_VERSION, rusqlite::version());
     tracing::info!("launch command: rqlited {}", arguments.join(" "));
 
@@ -60,7 +60,9 @@ async fn run(world: rqlite::world::World, config: Config) -> Result<(), node::Er
         }
     });
     node::run(world, config, stopped, |address| {
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
         tracing::info!("node HTTP API available at http://{address}");
+        tracing::info!("connect using the command-line tool via 'rqlite -H {host} -p {port}'");
     })
     .await
 }
@@ -81,7 +83,7 @@ fn stop_on_panic() {
 }
 
 /// `[rqlited] 2026/11/22 21:42:43 message`, as the reference.
-fn log_to_stderr() {
+fn log_to_stderr(raft_level: &str) {
     struct Line;
     impl<S, N> tracing_subscriber::fmt::FormatEvent<S, N> for Line
     where
@@ -110,6 +112,8 @@ fn log_to_stderr() {
     let ours = tracing_subscriber::filter::Targets::new()
         .with_target("rqlite", tracing::Level::INFO)
         .with_target("rqlited", tracing::Level::INFO)
+        // Unknown levels are fine.
+        .with_target("openraft", raft_level.parse().unwrap_or(tracing::Level::WARN))
         .with_default(tracing::Level::WARN);
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;

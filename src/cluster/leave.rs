@@ -84,7 +84,7 @@ async fn remove(store: &Store, client: &Client, credentials: Option<Credentials>
 async fn leader(store: &Store, deadline: Instant) -> Option<String> {
     loop {
         if let Some(leader) = store.leader() {
-            return Some(leader.raft_addr);
+            return Some(leader.node.raft_addr);
         }
         if Instant::now() >= deadline {
             return None;

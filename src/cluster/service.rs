@@ -108,7 +108,7 @@ impl ClusterService {
     }
 
     fn leader_address(&self) -> String {
-        self.store.leader().map_or_else(String::new, |leader| leader.raft_addr)
+        self.store.leader().map_or_else(String::new, |leader| leader.node.raft_addr)
     }
 }
 

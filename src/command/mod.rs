@@ -8,8 +8,8 @@ use bytes::Bytes;
 use prost::Message;
 
 pub use generated::{
-    Barrier, Command, Execute, Limits, LoadAbort, LoadBegin, LoadChunk, LoadCommit, LoadContent, Parameter, Settings,
-    Statement,
+    Barrier, Boot, Command, Execute, Limits, LoadAbort, LoadBegin, LoadChunk, LoadCommit, LoadContent, Parameter,
+    Settings, Statement,
 };
 pub use generated::{command::Kind, parameter::Value};
 

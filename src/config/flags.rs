@@ -35,7 +35,7 @@ pub const FLAGS: [Flag; 69] = [
     flag("otlp-key", Text(""), NotYet, "Path to X.509 client key for the OTLP collector"),
     flag("http-addr", Text("localhost:4001"), Yes, "HTTP server bind address. To enable HTTPS, set X.509 certificate and key"),
     flag("http-adv-addr", Text(""), Yes, "Advertised HTTP address. If not set, same as HTTP server bind address"),
-    flag("http-allow-origin", Text(""), NotYet, "Value to set for Access-Control-Allow-Origin HTTP header"),
+    flag("http-allow-origin", Text(""), Yes, "Value to set for Access-Control-Allow-Origin HTTP header"),
     flag("auth", Text(""), NotYet, "Path to authentication and authorization file. If not set, not enabled"),
     flag("auto-backup", Text(""), NotYet, "Path to automatic backup configuration file. If not set, not enabled"),
     flag("auto-restore", Text(""), NotYet, "Path to automatic restore configuration file. If not set, not enabled"),

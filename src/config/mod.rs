@@ -34,6 +34,10 @@ pub struct Config {
     pub raft_adv: String,
     pub node_id: String,
 
+    pub cluster_connect_timeout: Duration,
+    /// `Access-Control-Allow-Origin` of every answer.
+    pub http_allow_origin: Option<String>,
+
     /// The cluster's default for foreign key enforcement.
     pub foreign_keys: bool,
     /// `None`: no limit.
@@ -169,6 +173,8 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
         raft_addr,
         raft_adv,
         node_id,
+        cluster_connect_timeout: given.duration("cluster-connect-timeout").to_std(),
+        http_allow_origin: non_empty(given.text("http-allow-origin")).map(String::from),
         foreign_keys: given.flag("fk"),
         readers_max: usize::try_from(given.int("db-max-ro-conns")).ok().filter(|max| *max > 0),
         write_queue: queue::Options {
@@ -290,6 +296,8 @@ mod tests {
             raft_addr: "localhost:4002".into(),
             raft_adv: "localhost:4002".into(),
             node_id: "localhost:4002".into(),
+            cluster_connect_timeout: Duration::from_secs(30),
+            http_allow_origin: None,
             foreign_keys: false,
             readers_max: Some(256),
             write_queue: crate::queue::Options {

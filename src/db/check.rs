@@ -2,10 +2,12 @@
 //!
 //! The file is hostile: it is looked at read-only, with `trusted_schema=OFF` and defensive mode.
 
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection as Raw, OpenFlags};
+use rusqlite::{Connection as Raw, OpenFlags, ffi};
 
 use super::authorizer::Role;
 use super::connection::Connection;
@@ -28,9 +30,10 @@ pub enum Unfit {
 pub fn check(disk: &dyn Disk, path: &Path) -> Result<(), Unfit> {
     check_header(disk, path)?;
     fault::clear();
+    let lacking = Lacking::default();
     let checked = open_hostile(path, disk.sqlite_vfs())
         .map_err(|error| one_line(&error.to_string()))
-        .and_then(|connection| run_check(&connection, "integrity_check"));
+        .and_then(|connection| check_content(&connection, &lacking));
     // SQLite reports a page that couldn't be read as damage.
     match fault::take() {
         Some(fault) => Err(Unfit::Unreadable(fault)),
@@ -90,6 +93,72 @@ fn check_header(disk: &dyn Disk, path: &Path) -> Result<(), Unfit> {
     }
     if size % page_size as u64 != 0 {
         return invalid(format!("file of {size} bytes is not a multiple of its page size {page_size}"));
+    }
+    Ok(())
+}
+
+/// Collations that the schema names and this program hasn't got.
+#[derive(Default)]
+struct Lacking(RefCell<Vec<String>>);
+
+/// Everything that SQLite can check. A schema that needs a module or a collation that isn't here is accepted if the file
+/// is sound: nobody can use what needs them, but the data is the client's.
+fn check_content(connection: &Raw, lacking: &Lacking) -> Result<(), String> {
+    // SAFETY: the connection is open, and `lacking` outlives it; SQLite calls back on this thread only.
+    unsafe {
+        let context = std::ptr::from_ref(lacking).cast_mut().cast();
+        ffi::sqlite3_collation_needed(connection.handle(), context, Some(stand_in));
+    }
+    let checked = run_check(connection, "integrity_check");
+    let collations = lacking.0.borrow().join(", ");
+    if !collations.is_empty() {
+        tracing::warn!("the loaded file needs collations that aren't here: {collations}");
+    }
+    // Whether an index has the order of a collation that isn't here can't be known; the rest can.
+    if collations.is_empty() {
+        checked?
+    } else {
+        run_check(connection, "quick_check")?
+    }
+    tell_unusable_tables(connection).map_err(|error| one_line(&error.to_string()))
+}
+
+/// SQLite needs a collation to look at an index at all.
+unsafe extern "C" fn stand_in(context: *mut c_void, db: *mut ffi::sqlite3, _encoding: c_int, name: *const c_char) {
+    unsafe extern "C" fn compare(
+        _: *mut c_void,
+        a: c_int,
+        left: *const c_void,
+        b: c_int,
+        right: *const c_void,
+    ) -> c_int {
+        // SAFETY: SQLite passes two texts with their lengths.
+        let (left, right) = unsafe {
+            let bytes = |text: *const c_void, length: c_int| match length {
+                0 => &[],
+                length => std::slice::from_raw_parts(text.cast::<u8>(), length as usize),
+            };
+            (bytes(left, a), bytes(right, b))
+        };
+        left.cmp(right) as c_int
+    }
+    // SAFETY: the context is what was given with this function; the name is a text that ends in NUL.
+    unsafe {
+        let lacking = &*context.cast::<Lacking>();
+        lacking.0.borrow_mut().push(CStr::from_ptr(name).to_string_lossy().into_owned());
+        ffi::sqlite3_create_collation_v2(db, name, ffi::SQLITE_UTF8, std::ptr::null_mut(), Some(compare), None);
+    }
+}
+
+/// Says which virtual tables nobody can use: their module isn't here, most likely.
+fn tell_unusable_tables(connection: &Raw) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage = 0")?;
+    let mut names = statement.query([])?;
+    while let Some(row) = names.next()? {
+        let name: String = row.get(0)?;
+        if let Err(error) = connection.prepare(&format!("SELECT 1 FROM \"{}\"", name.replace('"', "\"\""))) {
+            tracing::warn!("table {name} of the loaded file can't be used here: {error}");
+        }
     }
     Ok(())
 }

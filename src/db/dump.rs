@@ -212,13 +212,14 @@ impl Rows {
     }
 }
 
-/// SQLite's `quote()`, but for text with NUL, which that cuts.
+/// SQLite's `quote()`, but for text with NUL, which that cuts, and with CR LF, of which the sqlite3 shell drops the CR as it
+/// reads lines.
 fn write_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
     match value {
         ValueRef::Null => out.extend_from_slice(b"NULL"),
         ValueRef::Integer(integer) => out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes()),
         ValueRef::Real(real) => write_real(real, out),
-        ValueRef::Text(text) if text.contains(&0) => {
+        ValueRef::Text(text) if memchr::memchr(0, text).is_some() || memchr::memmem::find(text, b"\r\n").is_some() => {
             out.extend_from_slice(b"CAST(");
             write_blob(text, out);
             out.extend_from_slice(b" AS TEXT)");
@@ -331,7 +332,7 @@ mod tests {
     use crate::db::engine;
 
     /// Where the reference's dump restores to the same content (backup-restore.md §2.1): ours is the same, to the byte.
-    const SAME: &[u32] = &[1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 14, 15, 18, 19, 20, 23, 24, 25, 26, 27];
+    const SAME: &[u32] = &[1, 3, 4, 5, 6, 8, 9, 10, 11, 14, 15, 18, 19, 20, 23, 24, 25, 26, 27];
 
     fn cases() -> Vec<(u32, String, String)> {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps");

@@ -4,6 +4,8 @@
 //! enough, so that a slow client costs one chunk of memory. It owns its connection until it is finished: the pause
 //! may be long, and the connection holds a read transaction.
 
+use std::sync::Arc;
+
 use rusqlite::ffi;
 use tokio::time::Instant;
 
@@ -13,6 +15,7 @@ use super::execute::check_names;
 use super::statement::Statement;
 use super::value::RowSink;
 use crate::command::{self, Parameter};
+use crate::metrics::Metrics;
 
 /// What a read may do and how long it may take.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +26,7 @@ pub struct QueryOptions {
     pub deadline: Option<Instant>,
     /// What `PRAGMA foreign_keys` answers: the replicated state.
     pub foreign_keys: bool,
+    pub metrics: Arc<Metrics>,
 }
 
 /// Where a cursor stands.
@@ -61,7 +65,7 @@ impl Cursor {
         }
         while sink.buffered() < enough {
             if let Some(running) = &mut self.current {
-                if !step(&self.connection, running, sink) {
+                if !step(&self.connection, running, sink, &self.options.metrics) {
                     self.current = None;
                 }
                 continue;
@@ -92,6 +96,7 @@ impl Cursor {
         // A flag of the connection: it can't fail.
         let _ = self.connection.set_foreign_keys(self.options.foreign_keys);
         if self.options.transaction {
+            self.options.metrics.db.query_transactions.increment();
             // Deferred: the state is taken with the first read. It can't fail in autocommit.
             let _ = self.connection.authorizer.internally(|| self.connection.raw.execute_batch("BEGIN"));
         }
@@ -99,7 +104,10 @@ impl Cursor {
 
     fn start(&mut self, statement: &command::Statement, sink: &mut dyn RowSink) {
         let began = Instant::now();
+        let db = &self.options.metrics.db;
+        db.queries.increment();
         if self.connection.budget.is_expired() {
+            db.query_errors.increment();
             sink.error("query timeout");
             return;
         }
@@ -112,25 +120,33 @@ impl Cursor {
                 sink.begin(&Default::default());
                 sink.end(began.elapsed());
             }
-            Err(text) => sink.error(&text),
+            Err(text) => {
+                db.query_errors.increment();
+                sink.error(&text);
+            }
         }
     }
 }
 
 /// Runs to the next row; false when the statement is done, well or not.
-fn step(connection: &Connection, running: &mut Running, sink: &mut dyn RowSink) -> bool {
+fn step(connection: &Connection, running: &mut Running, sink: &mut dyn RowSink, metrics: &Metrics) -> bool {
     let statement = &mut running.statement;
     let stepped = connection.authorizer.stepping(0, || connection.budget.charge(0, || statement.step()));
     match stepped {
         Ok(true) => {
             let row: Vec<_> = (0..statement.column_count()).map(|n| statement.value(n)).collect();
-            match sink.row(&row) {
-                Ok(()) => return true,
-                Err(text) => sink.error(&text),
+            if let Err(text) = sink.row(&row) {
+                metrics.db.query_errors.increment();
+                sink.error(&text);
+                return false;
             }
+            return true;
         }
         Ok(false) => sink.end(running.began.elapsed()),
-        Err(error) => sink.error(&text(connection, &error)),
+        Err(error) => {
+            metrics.db.query_errors.increment();
+            sink.error(&text(connection, &error));
+        }
     }
     false
 }

@@ -88,6 +88,9 @@ impl Current {
     }
 }
 
+/// How long a request waits for a reader, before it is refused.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What each of some texts is (see [`query::classify`]); the outer error is of the database.
 pub type Classes = Result<Vec<Result<Class, SqlError>>, SqlError>;
 
@@ -97,6 +100,7 @@ pub struct Readers {
     world: World,
     paths: Paths,
     current: Arc<Current>,
+    most: usize,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Lane<Reader>>>>,
     gate: Arc<RwLock<()>>,
@@ -125,6 +129,19 @@ struct Pass {
 pub struct Closed {
     _gate: OwnedRwLockWriteGuard<()>,
 }
+
+/// What /status tells of the readers.
+pub struct Pool {
+    pub most: usize,
+    pub in_use: usize,
+    pub idle: usize,
+    /// SQLite's own numbers: the names are those of pragmas. Empty if the database can't be opened now.
+    pub pages: Vec<(&'static str, i64)>,
+}
+
+/// See [`Pool::pages`].
+const PAGES: [&str; 7] =
+    ["cache_size", "freelist_count", "hard_heap_limit", "max_page_count", "page_count", "page_size", "soft_heap_limit"];
 
 /// What a reader's lane owns.
 struct Reader {
@@ -162,6 +179,7 @@ impl Readers {
             world: world.clone(),
             paths: paths.clone(),
             current,
+            most: bounds.readers,
             permits: Arc::new(Semaphore::new(bounds.readers)),
             idle: Arc::default(),
             gate: Arc::default(),
@@ -172,10 +190,10 @@ impl Readers {
         }
     }
 
-    /// Starts to read `statements`; `None` if all readers are busy, or the gate stays closed.
+    /// Starts to read `statements`; `None` if all readers stay busy, or the gate closed.
     pub async fn open(&self, statements: Vec<Statement>, options: QueryOptions) -> Option<Result<Reading, SqlError>> {
-        let permit = self.permits.clone().try_acquire_owned().ok()?;
-        let gate = timeout(WAIT_MAX, self.gate.clone().read_owned()).await.ok()?;
+        let permit = self.permit().await?;
+        let gate = self.pass_gate().await?;
         let pass = Arc::new(Pass { began: Instant::now(), interrupt: OnceLock::new(), _gate: gate });
         let lane = self.take_idle();
         self.enter(&pass, &lane);
@@ -185,11 +203,11 @@ impl Readers {
         Some(started.map(|()| reading))
     }
 
-    /// Asks SQLite what each statement's text is, as the schema is now; `None` if all readers are busy, or the gate
-    /// stays closed. The statements come back.
+    /// Asks SQLite what each statement's text is, as the schema is now; `None` if all readers stay busy, or the gate
+    /// closed. The statements come back.
     pub async fn classify(&self, statements: Vec<Statement>) -> Option<(Vec<Statement>, Classes)> {
-        let permit = self.permits.clone().try_acquire_owned().ok()?;
-        let gate = timeout(WAIT_MAX, self.gate.clone().read_owned()).await.ok()?;
+        let permit = self.permit().await?;
+        let gate = self.pass_gate().await?;
         let lane = self.take_idle();
         let classified = lane
             .call(move |reader| {
@@ -226,6 +244,34 @@ impl Readers {
             closing.await
         };
         timeout(longest, leave).await.ok().map(|gate| Closed { _gate: gate })
+    }
+
+    /// How many there are, and what one of them sees.
+    pub async fn pool(&self) -> Pool {
+        let idle = self.idle.lock().expect("no panic holds this lock").len();
+        let in_use = self.most.saturating_sub(self.permits.available_permits());
+        let mut pages = Vec::new();
+        if let Some(gate) = self.pass_gate().await {
+            // One more than the most, perhaps: an operator looks when all are busy.
+            let lane = self.take_idle();
+            pages = lane
+                .call(move |reader| {
+                    let _gate = gate;
+                    reader.pages()
+                })
+                .await;
+            self.idle.lock().expect("no panic holds this lock").push(lane);
+        }
+        Pool { most: self.most, in_use, idle, pages }
+    }
+
+    /// A reader that has just answered is still being put back.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(PATIENCE, self.permits.clone().acquire_owned()).await.ok()?.ok()
+    }
+
+    async fn pass_gate(&self) -> Option<OwnedRwLockReadGuard<()>> {
+        timeout(WAIT_MAX, self.gate.clone().read_owned()).await.ok()
     }
 
     fn take_idle(&self) -> Lane<Reader> {
@@ -346,6 +392,14 @@ impl Reader {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn pages(&mut self) -> Vec<(&'static str, i64)> {
+        let Ok((generation, connection)) = self.connect() else { return Vec::new() };
+        let value = |name: &'static str| Some((name, *connection.pragma(name).ok()?.first()?));
+        let pages = PAGES.into_iter().filter_map(value).collect();
+        self.connection = Some((generation, connection));
+        pages
     }
 
     fn close_if_stale(&mut self) {

@@ -43,6 +43,11 @@ impl Duration {
         Duration(secs * SECOND as i64)
     }
 
+    /// The same length of time, as far as it fits.
+    pub fn from_std(duration: std::time::Duration) -> Duration {
+        Duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+    }
+
     pub const fn as_nanos(self) -> i64 {
         self.0
     }

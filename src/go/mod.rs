@@ -1,10 +1,12 @@
-//! Rules of Go's standard library that users of the reference can see: durations, quoting, `host:port`.
+//! Rules of Go's libraries that users of the reference can see: durations, times, quoting, `host:port`, sizes.
 //!
 //! Pure, and usable from every layer: the command line, query parameters and configuration files share them.
 
+pub mod bytes;
 pub mod duration;
 pub mod host_port;
 pub mod quote;
+pub mod time;
 
 pub use duration::Duration;
 pub use host_port::split_host_port;

@@ -31,6 +31,8 @@ pub async fn handle(call: Call) -> Response {
     }
     match open(&call).await {
         Ok(backup) => {
+            call.api.metrics.store.num_backups.increment();
+            *call.api.last_backup.lock().expect("no panic holds this lock") = Some(call.api.world.clock.unix_now());
             let index = HeaderValue::from(backup.index);
             let content_type = match call.params.fmt {
                 params::Format::Sql => "application/sql",

@@ -16,7 +16,10 @@ pub async fn handle(call: Call, body: Body) -> Response {
         Err(failure) => Err(failure),
     };
     match booted {
-        Ok(()) => response::bare(StatusCode::OK),
+        Ok(()) => {
+            call.api.metrics.store.num_boots.increment();
+            response::bare(StatusCode::OK)
+        }
         Err(failure) => call.fail(Endpoint::Boot, &failure),
     }
 }

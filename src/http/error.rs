@@ -20,6 +20,8 @@ pub enum Endpoint {
     Backup,
     Boot,
     Snapshot,
+    Leader,
+    Remove,
 }
 
 /// What can go wrong with a request. The layers below map their errors into it.
@@ -112,6 +114,10 @@ pub enum Failure {
     #[error("not single-node")]
     NotSingleNode,
 
+    /// `/leader`: what is wrong with the body.
+    #[error("invalid JSON: {0}")]
+    InvalidJson(String),
+
     /// Anything that is no fault of the request.
     #[error("{0}")]
     Internal(String),
@@ -136,7 +142,7 @@ pub fn answer(endpoint: Endpoint, failure: &Failure) -> Answer {
     use Failure as F;
     match failure {
         F::Params(_) | F::Body(_) | F::QueryNotSpecified => plain(400, failure.to_string()),
-        F::InvalidSqlite(_) | F::BootNotSqlite => plain(400, failure.to_string()),
+        F::InvalidSqlite(_) | F::BootNotSqlite | F::InvalidJson(_) => plain(400, failure.to_string()),
         F::Unauthorized => Answer::Bare { status: 401 },
         F::RemoteNotAuthorized => plain(401, format!("remote {} not authorized", remote_name(endpoint))),
         F::NotFound => Answer::Bare { status: 404 },
@@ -174,7 +180,7 @@ fn of_request(endpoint: Endpoint, failure: &Failure) -> Answer {
         (E::LoadFile, Failure::Transport(why)) => plain(500, format!("remote node failed to load: {why}")),
         (E::Queue | E::LoadFile | E::Backup, _) => plain(500, failure.to_string()),
         (E::Snapshot, Failure::NotOpen) | (E::Boot, _) => plain(503, failure.to_string()),
-        (E::Snapshot, _) => plain(500, failure.to_string()),
+        (E::Snapshot | E::Leader | E::Remove, _) => plain(500, failure.to_string()),
     }
 }
 
@@ -192,6 +198,8 @@ fn remote_name(endpoint: Endpoint) -> &'static str {
         Endpoint::Backup => "backup",
         Endpoint::Boot => "boot",
         Endpoint::Snapshot => "snapshot",
+        Endpoint::Leader => "stepdown",
+        Endpoint::Remove => "remove node",
     }
 }
 
@@ -200,7 +208,7 @@ mod tests {
     use super::{Answer, Endpoint, Failure, answer};
     use crate::http::{body, params};
 
-    const ENDPOINTS: [Endpoint; 10] = [
+    const ENDPOINTS: [Endpoint; 12] = [
         Endpoint::Execute,
         Endpoint::Queue,
         Endpoint::Query,
@@ -211,6 +219,8 @@ mod tests {
         Endpoint::Backup,
         Endpoint::Boot,
         Endpoint::Snapshot,
+        Endpoint::Leader,
+        Endpoint::Remove,
     ];
 
     #[test]
@@ -221,6 +231,7 @@ mod tests {
             Failure::QueryNotSpecified,
             Failure::InvalidSqlite("file is not a database".into()),
             Failure::BootNotSqlite,
+            Failure::InvalidJson("why".into()),
             Failure::Unauthorized,
             Failure::RemoteNotAuthorized,
             Failure::NotFound,
@@ -257,6 +268,7 @@ mod tests {
         QueryNotSpecified | all | 400 query not specified
         InvalidSqlite | all | 400 invalid SQLite data: file is not a database
         BootNotSqlite | all | 400 invalid SQLite data
+        InvalidJson | all | 400 invalid JSON: why
         Unauthorized | all | 401 bare
         RemoteNotAuthorized | Execute Queue | 401 remote Execute not authorized
         RemoteNotAuthorized | Query Sql | 401 remote query not authorized
@@ -265,6 +277,8 @@ mod tests {
         RemoteNotAuthorized | Backup | 401 remote backup not authorized
         RemoteNotAuthorized | Boot | 401 remote boot not authorized
         RemoteNotAuthorized | Snapshot | 401 remote snapshot not authorized
+        RemoteNotAuthorized | Leader | 401 remote stepdown not authorized
+        RemoteNotAuthorized | Remove | 401 remote remove node not authorized
         NotFound | all | 404 bare
         MethodNotAllowed | all | 405 bare
         QueueWaitTimeout | all | 408 queue wait timeout
@@ -284,32 +298,32 @@ mod tests {
         BackupBehindLoad | all | 503 load in progress (Retry-After: 1)
         DiskLow | all | 507 insufficient disk space
         Transport | Execute Query Request Sql LoadText | 200 error: read protobuf length: EOF
-        Transport | Queue Backup Snapshot | 500 read protobuf length: EOF
+        Transport | Queue Backup Snapshot Leader Remove | 500 read protobuf length: EOF
         Transport | LoadFile | 500 remote node failed to load: read protobuf length: EOF
         Transport | Boot | 503 read protobuf length: EOF
         NotLeader | Execute Query Request Sql LoadText | 200 error: not leader
-        NotLeader | Queue LoadFile Backup Snapshot | 500 not leader
+        NotLeader | Queue LoadFile Backup Snapshot Leader Remove | 500 not leader
         NotLeader | Boot | 503 not leader
         LeadershipLost | Execute Query Request Sql LoadText | 200 error: leadership lost while committing log
-        LeadershipLost | Queue LoadFile Backup Snapshot | 500 leadership lost while committing log
+        LeadershipLost | Queue LoadFile Backup Snapshot Leader Remove | 500 leadership lost while committing log
         LeadershipLost | Boot | 503 leadership lost while committing log
         StaleRead | Execute Query Request Sql LoadText | 200 error: stale read
-        StaleRead | Queue LoadFile Backup Snapshot | 500 stale read
+        StaleRead | Queue LoadFile Backup Snapshot Leader Remove | 500 stale read
         StaleRead | Boot | 503 stale read
         ApplyTimeout | Execute Query Request Sql LoadText | 200 error: index 7: timeout waiting for fsm
-        ApplyTimeout | Queue LoadFile Backup Snapshot | 500 index 7: timeout waiting for fsm
+        ApplyTimeout | Queue LoadFile Backup Snapshot Leader Remove | 500 index 7: timeout waiting for fsm
         ApplyTimeout | Boot | 503 index 7: timeout waiting for fsm
         NotOpen | Execute Queue Query Request Sql LoadFile LoadText | 200 error: store not open
-        NotOpen | Backup | 500 store not open
+        NotOpen | Backup Leader Remove | 500 store not open
         NotOpen | Boot Snapshot | 503 store not open
         NotReady | Execute Query Request Sql LoadText | 200 error: store not ready
-        NotReady | Queue LoadFile Backup Snapshot | 500 store not ready
+        NotReady | Queue LoadFile Backup Snapshot Leader Remove | 500 store not ready
         NotReady | Boot | 503 store not ready
         DisallowedPragma | Execute Queue Query Request Sql LoadText | 200 error: disallowed pragma
-        DisallowedPragma | LoadFile Backup Snapshot | 500 disallowed pragma
+        DisallowedPragma | LoadFile Backup Snapshot Leader Remove | 500 disallowed pragma
         DisallowedPragma | Boot | 503 disallowed pragma
         Sql | Execute Query Request Sql LoadText | 200 error: cannot commit - no transaction is active
-        Sql | Queue LoadFile Backup Snapshot | 500 cannot commit - no transaction is active
+        Sql | Queue LoadFile Backup Snapshot Leader Remove | 500 cannot commit - no transaction is active
         Sql | Boot | 503 cannot commit - no transaction is active
         ");
     }

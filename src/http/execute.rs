@@ -20,6 +20,7 @@ pub async fn handle(call: Call, body: Body) -> Response {
         return queue::handle(call, body).await;
     }
     let began = Instant::now();
+    call.api.metrics.http.executions.increment();
     let received = match receive::text_or_json(&call, body).await {
         Ok(received) => received,
         Err(failure) => return call.fail(Endpoint::Execute, &failure),
@@ -34,6 +35,7 @@ pub async fn handle(call: Call, body: Body) -> Response {
 }
 
 async fn execute(call: &Call, received: Received) -> Result<(Executed, u64, Held), Failure> {
+    call.api.metrics.http.execute_stmts_rx.add(received.statements.len());
     let request = Execute { statements: received.statements, transaction: call.params.transaction };
     let (executed, index) = call.store()?.execute(request, positive(call.params.db_timeout)).await?;
     Ok((executed, index, received.held))

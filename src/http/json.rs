@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::Value;
 
 /// Commas, line breaks and indentation follow from the calls; their order is the caller's.
 pub struct Json {
@@ -122,6 +123,36 @@ impl Json {
             self.integer((*byte).into());
         }
         self.close(b']');
+    }
+
+    /// Any JSON.
+    pub fn value(&mut self, value: &Value) {
+        match value {
+            Value::Null => self.literal("null"),
+            Value::Bool(is) => self.literal(if *is { "true" } else { "false" }),
+            Value::String(text) => self.string(text.as_bytes()),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(integer), _) => self.integer(integer),
+                (None, Some(real)) if number.is_f64() => self.real(real),
+                _ => self.literal(&number.to_string()),
+            },
+            Value::Array(items) => {
+                self.open(b'[');
+                for item in items {
+                    self.item();
+                    self.value(item);
+                }
+                self.close(b']');
+            }
+            Value::Object(fields) => {
+                self.open(b'{');
+                for (key, value) in fields {
+                    self.key(key);
+                    self.value(value);
+                }
+                self.close(b'}');
+            }
+        }
     }
 
     pub fn buffered(&self) -> usize {

@@ -24,7 +24,10 @@ pub async fn handle(call: Call, body: Body) -> Response {
         Err(failure) => Err(failure),
     };
     let executed = match loaded {
-        Ok(executed) => executed.unwrap_or_default(),
+        Ok(executed) => {
+            call.api.metrics.store.num_loads.increment();
+            executed.unwrap_or_default()
+        }
         // Only text can hold a pragma.
         Err(failure @ Failure::DisallowedPragma) => return as_text(call.fail(Endpoint::LoadText, &failure)),
         Err(failure) => return call.fail(Endpoint::LoadFile, &failure),

@@ -15,14 +15,20 @@ pub mod body;
 
 mod backup;
 mod boot;
+mod debug;
 mod execute;
+mod leader;
+mod licenses;
 mod load;
+mod nodes;
 pub mod proxy;
 mod query;
 mod queue;
 mod readyz;
+mod remove;
 mod request;
 mod root;
+mod snapshot;
 mod sql;
 mod status;
 

@@ -16,7 +16,7 @@ use super::execute::positive;
 use super::routes::{Call, SERVED_BY};
 use crate::cluster::client::Error;
 use crate::cluster::forward::NotLeader;
-use crate::store::role::Leader;
+use crate::store::members::Member;
 
 /// Nodes that a request is sent to, one after the other.
 const TRIES: usize = 3;
@@ -37,25 +37,25 @@ pub async fn elsewhere(call: &Call, endpoint: Endpoint, body: Sent) -> Result<Se
     };
     if call.is_forwarded {
         let mut response = call.fail(endpoint, &Failure::NotLeader);
-        response.extensions_mut().insert(NotLeader(leader.raft_addr));
+        response.extensions_mut().insert(NotLeader(leader.node.raft_addr));
         return Err(response);
     }
-    Err(forward(call, leader.raft_addr, body).await.unwrap_or_else(|failure| call.fail(endpoint, &failure)))
+    Err(forward(call, leader.node.raft_addr, body).await.unwrap_or_else(|failure| call.fail(endpoint, &failure)))
 }
 
 /// `None`: here.
-fn place(call: &Call) -> Result<Option<Leader>, Failure> {
+fn place(call: &Call) -> Result<Option<Member>, Failure> {
     let store = call.store()?;
     let wants_redirect = call.params.redirect && !call.is_forwarded;
     let leader = match store.leader() {
         _ if store.is_leader() => return Ok(None),
-        Some(leader) if leader.node_id == call.api.config.node_id => return Ok(None),
+        Some(leader) if leader.id == call.api.config.node_id => return Ok(None),
         Some(leader) => leader,
         None if wants_redirect => return Err(Failure::NowhereToRedirect),
         None => return Err(Failure::LeaderNotFound),
     };
     if wants_redirect {
-        let url = store.api_url(&leader.node_id).ok_or(Failure::NowhereToRedirect)?;
+        let url = store.api_url(&leader.id).ok_or(Failure::NowhereToRedirect)?;
         return Err(Failure::Redirected { location: format!("{url}{}", call.uri) });
     }
     Ok(Some(leader))

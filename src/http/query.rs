@@ -51,6 +51,7 @@ fn is_local(call: &Call) -> bool {
 }
 
 async fn open(call: &Call, received: Received) -> Result<(Source, Option<u64>), Failure> {
+    call.api.metrics.http.query_stmts_rx.add(received.statements.len());
     let timeout = positive(call.params.linearizable_timeout).unwrap_or(LINEARIZABLE_TIMEOUT);
     let (reading, index) = call.store()?.query(query(call, received.statements, timeout)).await?;
     Ok((Source::Reading(reading, received.held), index))

@@ -25,7 +25,8 @@ pub async fn handle(call: Call, body: Body) -> Response {
 
 /// Source: http-data.md §13. Ours: JSON that isn't valid is refused, and so are pragmas that no batch could ever hold.
 async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
-    let params = &call.params;
+    let (params, counters) = (&call.params, &call.api.metrics.http);
+    counters.queued_executions.increment();
     if !params.noleader && !call.store()?.is_leader() {
         return Err(Failure::LeaderNotFound);
     }
@@ -37,12 +38,17 @@ async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
         received => received?,
     };
     check_pragmas(&statements)?;
+    counters.queued_executions_num_stmts_rx.add(statements.len());
     let patience = params.timeout.to_std();
     let queue = call.api.queue.get().ok_or(Failure::NotOpen)?;
     let ticket = queue.push(statements, held, patience).await.ok_or(Failure::TooBusy)?;
     if params.wait {
+        counters.queued_executions_wait.increment();
         match timeout(patience, ticket.written).await {
-            Err(_) => return Err(Failure::QueueWaitTimeout),
+            Err(_) => {
+                counters.queued_executions_wait_timeout.increment();
+                return Err(Failure::QueueWaitTimeout);
+            }
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => return Err(Failure::from(&*error)),
             Ok(Err(_)) => return Err(Failure::Internal("node is stopping".into())),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use tokio::time::timeout;
 
@@ -44,7 +45,12 @@ pub async fn json(call: &Call, body: Body) -> Result<Received, Failure> {
     Ok(Received { statements: body::parse_json(&bytes)?, bytes, held })
 }
 
-async fn collect(call: &Call, mut body: Body) -> Result<(Bytes, Held), Failure> {
+/// A whole body.
+pub async fn collect(call: &Call, mut body: Body) -> Result<(Bytes, Held), Failure> {
+    // Told before it is sent, if it is.
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(Failure::TooLarge);
+    }
     let memory = &call.api.memory;
     let mut held = memory.enter();
     let mut bytes = BytesMut::new();

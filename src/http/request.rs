@@ -49,6 +49,7 @@ async fn read_locally(call: &Call, received: Received) -> Result<(Received, bool
 }
 
 async fn request(call: &Call, received: Received) -> Result<(Requested, Held), Failure> {
+    call.api.metrics.http.request_stmts_rx.add(received.statements.len());
     let requested = call.store()?.request(query(call, received.statements, LINEARIZABLE_TIMEOUT)).await?;
     Ok((requested, received.held))
 }

@@ -1,11 +1,15 @@
-//! Accepts connections and serves HTTP/1.1 on them.
+//! Accepts connections and serves HTTP/1.1 on them, until the node stops: then requests under way are answered.
 
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::time::timeout;
 
 use crate::world::{Listener, spawn};
 
@@ -15,10 +19,20 @@ const HEADERS_MAX: usize = 1 << 20;
 /// How long to wait when no connection can be accepted: the process may be out of descriptors.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Serves `router` on every connection of `listener`, for ever.
-pub async fn serve(mut listener: Box<dyn Listener>, router: Router) {
+/// How long the requests under way may take when the node stops: a client that doesn't read must not keep it.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves `router` on every connection of `listener`, until `stop` is ready.
+pub async fn serve(mut listener: Box<dyn Listener>, router: Router, stop: impl Future<Output = ()>) {
+    let connections = GracefulShutdown::new();
+    let mut stop = pin!(stop);
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) if is_of_connection(&error) => continue,
             Err(error) => {
@@ -28,14 +42,19 @@ pub async fn serve(mut listener: Box<dyn Listener>, router: Router) {
             }
         };
         let service = TowerToHyperService::new(router.clone());
+        let mut server = hyper::server::conn::http1::Builder::new();
+        // Title case: as the reference writes names, for clients that compare them so.
+        server.timer(TokioTimer::new()).max_buf_size(HEADERS_MAX).title_case_headers(true);
+        let connection = connections.watch(server.serve_connection(TokioIo::new(stream), service));
         spawn(async move {
-            let mut server = hyper::server::conn::http1::Builder::new();
-            // Title case: as the reference writes names, for clients that compare them so.
-            server.timer(TokioTimer::new()).max_buf_size(HEADERS_MAX).title_case_headers(true);
-            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+            if let Err(error) = connection.await {
                 tracing::debug!(%error, "HTTP connection ended");
             }
         });
+    }
+    drop(listener);
+    if timeout(DRAIN, connections.shutdown()).await.is_err() {
+        tracing::warn!("requests were broken off: their clients took too long");
     }
 }
 

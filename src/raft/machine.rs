@@ -9,22 +9,27 @@
 //! `last_applied` moves only after an entry's effect is complete; a fault leaves it and stops the node.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use openraft::EntryPayload;
 use prost::Message;
+use tokio::time::Instant;
 
 use super::applied::Applied;
 use super::convert;
 use super::load::{Load, Spool};
+use super::observed::Observed;
 use super::types::{Entry, LogId, Payload, StoredMembership};
-use crate::command::{Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Settings};
+use crate::command::{Boot, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Settings};
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
 use crate::db::entry;
 use crate::db::execute::{Executed, Reads};
 use crate::db::lease::{Lease, Leases};
 use crate::db::readers::Current;
+use crate::db::value::StatementResult;
+use crate::metrics::Metrics;
 use crate::peer::Cluster;
 use crate::world::{Open, World};
 
@@ -43,6 +48,8 @@ pub enum Response {
 pub enum Refusal {
     #[error("load already in progress")]
     LoadInProgress,
+    #[error("not single-node")]
+    NotSingleNode,
     #[error("no such load in progress")]
     NoSuchLoad,
     #[error("load is incomplete or damaged")]
@@ -93,6 +100,8 @@ pub struct Machine {
     spools: Vec<Spool>,
     current: Arc<Current>,
     cluster: Arc<Cluster>,
+    observed: Arc<Mutex<Observed>>,
+    metrics: Arc<Metrics>,
     /// An entry that an operator passes (`-skip-entry`).
     skip_entry: u64,
     /// Why this node stops. What the database holds is no state at any index then: nothing more may be applied, and
@@ -102,7 +111,7 @@ pub struct Machine {
 
 impl Machine {
     /// Opens the database at its last checkpoint.
-    pub fn open(world: &World, paths: &Paths, skip_entry: u64) -> Result<Self, StartError> {
+    pub fn open(world: &World, paths: &Paths, skip_entry: u64, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let mut database = Database::open(world, paths)?;
         let applied = Applied::decode(database.applied())?;
         database
@@ -116,7 +125,12 @@ impl Machine {
         current.set_foreign_keys(applied.foreign_keys);
         let cluster = Arc::new(Cluster::default());
         cluster.set(&applied.cluster_id, &applied.incarnation);
-        Ok(Self {
+        if applied.last_applied.is_some() {
+            // The main file is the checkpoint: nothing is copied.
+            metrics.store.num_restores_start_skipped.increment();
+        }
+        let observed = Observed { last_command: applied.last_applied, ..Observed::default() };
+        let machine = Self {
             world: world.clone(),
             paths: paths.clone(),
             database,
@@ -126,9 +140,13 @@ impl Machine {
             spools: Vec::new(),
             current,
             cluster,
+            observed: Arc::new(Mutex::new(observed)),
+            metrics,
             skip_entry,
             fault: None,
-        })
+        };
+        machine.observe(None);
+        Ok(machine)
     }
 
     /// The replicated state as of the last applied entry.
@@ -149,6 +167,11 @@ impl Machine {
     /// Which cluster the data is of.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// What /status tells.
+    pub fn observed(&self) -> &Arc<Mutex<Observed>> {
+        &self.observed
     }
 
     /// The leases on the main file.
@@ -180,6 +203,7 @@ impl Machine {
     fn apply_entry(&mut self, entry: Entry, wants_rows: bool) -> Result<Response, Fault> {
         let log_id = entry.log_id;
         let at = |fault: Fault| Fault(format!("applying entry {}: {}", log_id.index, fault.0));
+        let mut proposed_at = None;
         let response = match entry.payload {
             EntryPayload::Blank => Response::Done,
             EntryPayload::Membership(membership) => {
@@ -191,9 +215,16 @@ impl Machine {
                 let error = Some("entry skipped by the operator".into());
                 Response::Executed(Executed { error, ..Executed::default() })
             }
-            EntryPayload::Normal(payload) => self.command(log_id, &payload, wants_rows).map_err(at)?,
+            EntryPayload::Normal(payload) => {
+                let began = Instant::now();
+                let (response, time) = self.command(log_id, &payload, wants_rows).map_err(at)?;
+                self.metrics.store.fsm_apply_duration_us.set(began.elapsed().as_micros() as i64);
+                proposed_at = Some(time);
+                response
+            }
         };
         self.applied.last_applied = Some(log_id);
+        self.observe(proposed_at.map(|proposed_at| (log_id, proposed_at)));
         let chaos = self.world.chaos.clone();
         self.database.writer().connection().look(|connection| chaos.applied(log_id.index, connection));
         Ok(response)
@@ -293,19 +324,18 @@ impl Machine {
         }
     }
 
-    /// Makes the prepared file at `staged` the database, beside the log: what is applied by now is its past, and void.
-    /// Returns where that ends. Only where this node is the whole cluster.
-    pub fn boot(&mut self, staged: &Path, incarnation: String) -> Result<Result<LogId, Refusal>, Fault> {
-        self.unless_faulty(|machine| {
-            if machine.load.is_some() {
-                return Ok(Err(Refusal::LoadInProgress));
-            }
-            let void = machine.applied.last_applied.expect("a node that leads has applied its first entry");
-            let mut applied = machine.loaded(void);
-            (applied.incarnation, applied.void) = (incarnation, Some(void));
-            machine.replace(staged, applied)?;
-            Ok(Ok(void))
-        })
+    /// Shows what was applied; the entry and its time if it held a command.
+    fn observe(&self, command: Option<(LogId, Duration)>) {
+        let mut observed = self.observed.lock().expect("no panic holds this lock");
+        if let Some((log_id, proposed_at)) = command {
+            observed.last_command = Some(log_id);
+            observed.applied_at = Some(self.world.clock.unix_now());
+            observed.proposed_at = Some(proposed_at);
+        }
+        observed.last_change = self.applied.last_change;
+        observed.foreign_keys = self.applied.foreign_keys;
+        observed.cluster_id.clone_from(&self.applied.cluster_id);
+        observed.engine.clone_from(&self.applied.engine);
     }
 
     fn last_change(&self) -> u64 {
@@ -341,7 +371,8 @@ impl Machine {
         }
     }
 
-    fn command(&mut self, log_id: LogId, payload: &Payload, wants_rows: bool) -> Result<Response, Fault> {
+    /// Also when it was proposed.
+    fn command(&mut self, log_id: LogId, payload: &Payload, wants_rows: bool) -> Result<(Response, Duration), Fault> {
         let command = Command::decode(payload.0.clone())
             .map_err(|error| Fault(format!("it can't be decoded ({error}); is this version too old?")))?;
         let Command { time_ms, seed, limits, kind } = command;
@@ -350,7 +381,7 @@ impl Machine {
             let executed = entry::scope(time_ms, &seed, || self.execute(log_id, request, reads, &limits, wants_rows));
             executed.map(Response::Executed)
         };
-        match kind {
+        let response = match kind {
             Some(Kind::Execute(request)) => execute(&request, Reads::Counts),
             Some(Kind::Request(request)) => execute(&request, Reads::Rows),
             Some(Kind::Barrier(_)) => Ok(Response::Done),
@@ -368,16 +399,19 @@ impl Machine {
                 }
                 Ok(load) => self.adopt(log_id, load, commit.unchanged_since.is_some()),
             },
+            Some(Kind::Boot(boot)) => self.boot(log_id, &boot),
             Some(Kind::LoadAbort(abort)) => {
                 if self.open_load() != Some(abort.load_id) {
-                    return Ok(Response::Refused(Refusal::NoSuchLoad));
+                    Ok(Response::Refused(Refusal::NoSuchLoad))
+                } else {
+                    tracing::info!(load = abort.load_id, reason = abort.reason, "load aborted");
+                    self.load = None;
+                    Ok(Response::Done)
                 }
-                tracing::info!(load = abort.load_id, reason = abort.reason, "load aborted");
-                self.load = None;
-                Ok(Response::Done)
             }
             None => Err(Fault("it holds a command that this version doesn't know".into())),
-        }
+        };
+        Ok((response?, Duration::from_millis(time_ms)))
     }
 
     fn execute(
@@ -396,7 +430,33 @@ impl Machine {
         if executed.changed {
             self.applied.last_change = Some(log_id);
         }
+        self.count(request, reads, &executed);
         Ok(executed)
+    }
+
+    fn count(&self, request: &Execute, reads: Reads, executed: &Executed) {
+        let db = &self.metrics.db;
+        match reads {
+            Reads::Rows => db.requests.add(request.statements.len()),
+            Reads::Counts => db.executions.add(request.statements.len()),
+        }
+        if request.transaction {
+            match reads {
+                Reads::Rows => db.request_transactions.increment(),
+                Reads::Counts => db.execute_transactions.increment(),
+            }
+        }
+        for result in &executed.results {
+            match result {
+                StatementResult::Write { .. } => {}
+                StatementResult::Rows { is_read: false, .. } => db.executions_force_queries.increment(),
+                StatementResult::Rows { is_read: true, .. } => db.queries.increment(),
+                StatementResult::ReadError(_) => db.query_errors.increment(),
+                StatementResult::Error(_) if reads == Reads::Counts => db.execution_errors.increment(),
+                // The reference doesn't count them.
+                StatementResult::Error(_) => {}
+            }
+        }
     }
 
     fn settings(&mut self, settings: Settings) -> Result<Response, Fault> {
@@ -424,8 +484,7 @@ impl Machine {
         if self.load.is_some() {
             return Response::Refused(Refusal::LoadInProgress);
         }
-        let received = self.spools.iter().position(|spool| spool.id == begin.spool);
-        let received = received.map(|n| self.spools.swap_remove(n));
+        let received = self.take_spool(begin.spool);
         let path = self.paths.temporary().join(format!("load-{}", log_id.index));
         self.load = Some(Load::begin(&self.world.disk, log_id.index, begin, received, path));
         Response::Done
@@ -468,6 +527,29 @@ impl Machine {
         Ok(Response::Done)
     }
 
+    /// Swaps in the prepared file of a boot, which never went through the log: the log up to here is void. A start that
+    /// meets the entry again has no such file, because the power went before the swap, and does nothing.
+    fn boot(&mut self, log_id: LogId, boot: &Boot) -> Result<Response, Fault> {
+        let spool = self.take_spool(boot.spool);
+        if self.load.is_some() {
+            return Ok(Response::Refused(Refusal::LoadInProgress));
+        }
+        if self.applied.membership.membership().nodes().count() != 1 {
+            return Ok(Response::Refused(Refusal::NotSingleNode));
+        }
+        let Some(spool) = spool else {
+            return Ok(Response::Refused(Refusal::NoSuchLoad));
+        };
+        let applied = Applied { incarnation: boot.incarnation.clone(), void: Some(log_id), ..self.loaded(log_id) };
+        self.replace(spool.file.path(), applied)?;
+        Ok(Response::Done)
+    }
+
+    fn take_spool(&mut self, id: u64) -> Option<Spool> {
+        let at = self.spools.iter().position(|spool| spool.id == id)?;
+        Some(self.spools.swap_remove(at))
+    }
+
     /// The replicated state after a load at `log_id`.
     fn loaded(&self, log_id: LogId) -> Applied {
         let foreign_keys = self.applied.foreign_keys_default;
@@ -482,6 +564,7 @@ impl Machine {
         self.cluster.set(&self.applied.cluster_id, &self.applied.incarnation);
         self.set_foreign_keys(self.applied.foreign_keys)?;
         self.current.set_generation(self.database.generation());
+        self.observe(None);
         self.database.remove_replaced()
     }
 }

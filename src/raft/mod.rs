@@ -16,6 +16,7 @@ pub mod state_machine;
 pub mod log;
 
 pub mod network;
+pub mod observed;
 pub mod service;
 pub mod snapshot;
 pub mod stage;

@@ -1,20 +1,22 @@
 //! Booting: the whole database of a single node replaced beside the log (design §7, hazard H12).
 //!
-//! No byte of the file goes through Raft. In return the log up to the swap is no history of the database any more: it
-//! is void from the very replacement of `db.state` that is the swap, and purged before the boot is answered, so that
-//! a node that joins later gets a snapshot and never the old entries.
+//! No byte of the file goes through Raft: an entry names it, and the node that received it swaps it in. In return the
+//! log up to this entry is no history of the database any more: it is void from the very replacement of `db.state` that
+//! is the swap, and purged before the boot is answered, so that a node that joins later gets a snapshot and never the
+//! old entries.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 
-use super::load::{HEADER, Kindred, kindred};
-use super::{Error, Store};
-use crate::command::{Barrier, Kind, Limits, LoadContent};
+use super::load::{HEADER, Kindred, kindred, refusal};
+use super::{Error, Proposed, Store};
+use crate::command::{Boot, Kind, Limits, LoadContent};
 use crate::db::check;
 use crate::db::temporary::TemporaryFile;
-use crate::raft::machine::Refusal;
+use crate::raft::load::Spool;
+use crate::raft::machine::{Refusal, Response};
 use crate::raft::types::LogId;
 use crate::world::Lane;
 
@@ -44,6 +46,7 @@ impl Store {
         if !self.is_leader() {
             return Err(Error::NotLeader);
         }
+        // Known better when the entry is applied; this spares the upload.
         if self.raft.with_raft_state(|state| state.membership_state.effective().nodes().count()).await.ok() != Some(1) {
             return Err(Error::NotSingleNode);
         }
@@ -65,29 +68,36 @@ impl Store {
         let (disk, path) = (self.world.disk.clone(), file.path().to_path_buf());
         let prepared = lane.call(move |_| check::prepare(&*disk, &path)).await;
         prepared.map_err(|error| Error::Raft(format!("staging the boot: {error}")))?;
-        // An entry of its own: no index stands for two states of the database.
-        self.propose(Kind::Barrier(Barrier {}), Limits::default()).await?;
-        let (incarnation, path) = (self.draw_id(), file.path().to_path_buf());
-        let booted = self.machine.call(move |machine| machine.boot(&path, incarnation)).await;
-        let void = match booted.map_err(|fault| self.stop(fault))? {
-            Ok(void) => void,
-            Err(Refusal::LoadInProgress) => return Err(Error::LoadAlreadyInProgress),
-            Err(refusal) => return Err(Error::Raft(refusal.to_string())),
+
+        let spool = self.world.entropy.next_u64();
+        self.machine.call(move |machine| machine.add_spool(Spool { id: spool, file })).await;
+        let boot = Kind::Boot(Boot { spool, incarnation: self.draw_id() });
+        let index = match self.propose(boot, Limits::default()).await {
+            Ok(Proposed { index, response: Response::Done }) => index,
+            Ok(Proposed { response: Response::Refused(Refusal::LoadInProgress), .. }) => {
+                return Err(Error::LoadAlreadyInProgress);
+            }
+            Ok(Proposed { response: Response::Refused(Refusal::NotSingleNode), .. }) => {
+                return Err(Error::NotSingleNode);
+            }
+            Ok(Proposed { response, .. }) => return Err(Error::LoadUnknown(refusal(&response))),
+            Err(error) => return Err(self.forget_spool(spool, error).await),
         };
-        tracing::info!(index = void.index, "database booted");
+        tracing::info!(index, "database booted");
         self.readers.close_stale();
-        self.purge_void(void).await.map_err(Error::LoadUnknown)
+        self.purge_void(index).await.map_err(Error::LoadUnknown)
     }
 
     /// Purges all of the log up to `void`; a start would do it too.
-    async fn purge_void(&self, void: LogId) -> Result<(), String> {
+    async fn purge_void(&self, void: u64) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| format!("booted, but the old log isn't purged: {error}");
         let wait = || self.raft.wait(Some(PURGE_TIMEOUT));
+        let reaches = move |id: &Option<LogId>| id.as_ref().is_some_and(|id| id.index >= void);
         self.raft.trigger().snapshot().await.map_err(|error| text(&error))?;
-        let noted = wait().metrics(|metrics| metrics.snapshot >= Some(void), "the boot is a snapshot").await;
+        let noted = wait().metrics(move |metrics| reaches(&metrics.snapshot), "the boot is a snapshot").await;
         noted.map_err(|error| text(&error))?;
-        self.raft.trigger().purge_log(void.index).await.map_err(|error| text(&error))?;
-        let purged = wait().metrics(|metrics| metrics.purged >= Some(void), "the log before the boot is gone").await;
+        self.raft.trigger().purge_log(void).await.map_err(|error| text(&error))?;
+        let purged = wait().metrics(move |metrics| reaches(&metrics.purged), "the log before the boot is gone").await;
         purged.map(|_| ()).map_err(|error| text(&error))
     }
 }

@@ -51,6 +51,8 @@ pub struct Counters {
 /// What of the log is purged after a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purge {
+    /// So many entries stay, for a client that says so.
+    Keep(u64),
     /// A window stays, so that a follower that was away needs no snapshot.
     Window,
     /// Everything goes: it holds the chunks of a load.
@@ -79,7 +81,11 @@ pub async fn run(store: &Store, purge: Purge) {
     let mut readers = ReadersInTheWay::default();
     for _ in 0..ATTEMPTS {
         match attempt(store).await {
-            Ok(Checkpoint::Clean(Some(index))) => return purge_log(store, index, purge).await,
+            Ok(Checkpoint::Clean(Some(index))) => {
+                store.metrics.store.num_snapshots.increment();
+                store.metrics.store.num_snapshots_incremental.increment();
+                return purge_log(store, index, purge).await;
+            }
             Ok(Checkpoint::Clean(None) | Checkpoint::LoadOpen) => return,
             Ok(Checkpoint::Leased) => spool_leases(store).await,
             Ok(Checkpoint::Busy) if readers.make_way(store).await => {}
@@ -188,6 +194,8 @@ async fn attempt(store: &Store) -> Result<Checkpoint, Fault> {
 fn paused(store: &Store, pause: Duration) {
     store.counters.done.fetch_add(1, Ordering::Relaxed);
     store.counters.last_pause_us.store(pause.as_micros() as u64, Ordering::Relaxed);
+    store.metrics.db.checkpoints.increment();
+    store.metrics.db.checkpoint_duration_ms.set(pause.as_millis() as i64);
 }
 
 async fn purge_log(store: &Store, index: u64, purge: Purge) {
@@ -195,8 +203,9 @@ async fn purge_log(store: &Store, index: u64, purge: Purge) {
     let triggered = store.raft.trigger().snapshot().await;
     // As the reference: trailing logs are 1.25 times the trigger.
     let window = match purge {
-        Purge::Window => store.options.checkpoint.entries + store.options.checkpoint.entries / 4,
         Purge::All => 0,
+        Purge::Keep(entries) => entries,
+        Purge::Window => store.options.checkpoint.entries + store.options.checkpoint.entries / 4,
     };
     let upto = store.need(index, window).purge();
     let purged = match triggered {

@@ -28,7 +28,10 @@ pub async fn watch(store: Store) {
         if is_leader && term != Some(current) {
             store.world.chaos.leads(current);
             match take_office(&store, current).await {
-                Ok(()) => term = Some(current),
+                Ok(()) => {
+                    term = Some(current);
+                    store.metrics.store.leader_changes_observed.increment();
+                }
                 Err(error) => {
                     tracing::debug!(%error, "office was not taken");
                     tokio::time::sleep(RETRY).await;

@@ -260,7 +260,7 @@ impl Store {
         Ok(answer)
     }
 
-    async fn forget_spool(&self, id: u64, error: Error) -> Error {
+    pub(super) async fn forget_spool(&self, id: u64, error: Error) -> Error {
         self.machine.call(move |machine| machine.forget_spool(id)).await;
         error
     }
@@ -358,7 +358,7 @@ pub(super) fn kindred(head: &[u8]) -> Kindred {
     }
 }
 
-fn refusal(response: &Response) -> String {
+pub(super) fn refusal(response: &Response) -> String {
     match response {
         Response::Refused(refusal) => refusal.to_string(),
         _ => Refusal::NoSuchLoad.to_string(),

@@ -27,10 +27,20 @@ pub async fn watch(store: Store) {
 async fn every(store: &Store, interval: Duration, sql: &'static str) {
     while !interval.is_zero() {
         tokio::time::sleep(interval).await;
-        if store.is_leader()
-            && let Err(error) = propose(store, sql).await
-        {
-            tracing::warn!(%error, "{sql} was not done");
+        if !store.is_leader() {
+            continue;
+        }
+        let counters = &store.metrics.store;
+        let (done, failed) = match sql {
+            "VACUUM" => (&counters.num_auto_vacuums, &counters.num_auto_vacuums_failed),
+            _ => (&counters.num_auto_optimizes, &counters.num_auto_optimizes_failed),
+        };
+        match propose(store, sql).await {
+            Ok(()) => done.increment(),
+            Err(error) => {
+                failed.increment();
+                tracing::warn!(%error, "{sql} was not done");
+            }
         }
     }
 }

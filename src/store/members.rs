@@ -77,9 +77,10 @@ pub enum Joined {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub id: String,
-    pub raft_addr: String,
-    pub http_addr: String,
-    pub voter: bool,
+    pub node: Node,
+    pub is_voter: bool,
+    /// As far as this node can honestly say.
+    pub is_leader: bool,
 }
 
 /// How the members change, found out from those that there are.
@@ -99,13 +100,34 @@ impl Store {
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let leader = self.leader_id(&metrics);
         let member = |(id, node): (&NodeId, &Node)| Member {
             id: id.to_string(),
-            raft_addr: node.raft_addr.clone(),
-            http_addr: node.http_addr.clone(),
-            voter: voters.contains(id),
+            node: node.clone(),
+            is_voter: voters.contains(id),
+            is_leader: leader.as_ref() == Some(id),
         };
         membership.nodes().map(member).collect()
+    }
+
+    /// Who leads; nobody, if this node leads without a quorum, or hasn't heard of its leader for a while.
+    pub fn leader(&self) -> Option<Member> {
+        let mut leader = self.members().into_iter().find(|member| member.is_leader)?;
+        if leader.id == self.options.node_id {
+            // The address may have changed since it joined.
+            leader.node.raft_addr.clone_from(&self.options.node.raft_addr);
+        }
+        Some(leader)
+    }
+
+    /// Entries that go to a follower at once.
+    pub fn append_entries_max(&self) -> u64 {
+        self.raft.config().max_payload_entries
+    }
+
+    /// This node's name.
+    pub fn id(&self) -> &str {
+        &self.options.node_id
     }
 
     /// Makes `joiner` a member. Returns when it is one, and has its vote if it is to have one.
@@ -119,7 +141,7 @@ impl Store {
         }
         let id = NodeId::from(joiner.id.as_str());
         let members = self.members();
-        if members.iter().any(|member| member.id != joiner.id && member.raft_addr == joiner.raft_addr) {
+        if members.iter().any(|member| member.id != joiner.id && member.node.raft_addr == joiner.raft_addr) {
             return Err(Error::DuplicateAddress(joiner.raft_addr.clone()));
         }
         let known = members.iter().find(|member| member.id == joiner.id);
@@ -129,7 +151,7 @@ impl Store {
                 self.remove(&joiner.id, timeout).await?;
                 Joined::Again
             }
-            Some(known) if known.raft_addr != joiner.raft_addr => Joined::Again,
+            Some(known) if known.node.raft_addr != joiner.raft_addr => Joined::Again,
             Some(_) => Joined::Already,
             None => Joined::New,
         };
@@ -253,7 +275,7 @@ impl Store {
     }
 
     fn has_vote(&self, id: &NodeId) -> bool {
-        self.members().iter().any(|member| member.voter && member.id == id.as_str())
+        self.members().iter().any(|member| member.is_voter && member.id == id.as_str())
     }
 
     /// The voter that has most of the log.
@@ -261,7 +283,7 @@ impl Store {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let matched = |id: &NodeId| metrics.replication.as_ref().and_then(|all| *all.get(id)?);
-        let others = members.iter().filter(|member| member.voter && member.id != self.options.node_id);
+        let others = members.iter().filter(|member| member.is_voter && member.id != self.options.node_id);
         others.map(|member| NodeId::from(member.id.as_str())).max_by_key(matched)
     }
 

@@ -21,6 +21,7 @@ pub mod query;
 pub mod reap;
 pub mod request;
 pub mod role;
+pub mod snapshot;
 pub mod status;
 
 mod error;
@@ -28,7 +29,8 @@ mod free_space;
 mod stage;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::ReadPolicy;
@@ -42,12 +44,14 @@ pub use error::Error;
 use crate::command::{Command, Kind, Limits};
 use crate::db::database::Paths;
 use crate::db::engine;
-use crate::db::readers::{Bounds, Readers};
+use crate::db::readers::{Bounds, Current, Readers};
+use crate::metrics::Metrics;
 use crate::peer::{self, Hello, Identity, Peers};
 use crate::raft::Raft;
 use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
 use crate::raft::network::{Network, Promises};
+use crate::raft::observed::Observed;
 use crate::raft::service::{Contact, RaftService};
 use crate::raft::snapshot::{Outgoing, Receiver, Source};
 use crate::raft::state_machine::{OnFatal, StateMachine};
@@ -74,6 +78,7 @@ pub struct Options {
     pub reap: reap::Options,
     /// An entry that is passed without being applied; 0: none.
     pub skip_entry: u64,
+    pub metrics: Arc<Metrics>,
 }
 
 /// See the module. Cloning is cheap.
@@ -88,6 +93,11 @@ pub struct Store {
     ready_at: Option<LogId>,
     machine: Lane<Machine>,
     readers: Readers,
+    current: Arc<Current>,
+    observed: Arc<Mutex<Observed>>,
+    /// The term of the last strong read; 0: none.
+    strong_read_term: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
     free_space: Arc<FreeSpace>,
     counters: Arc<checkpoint::Counters>,
     identity: Arc<Identity>,
@@ -122,6 +132,7 @@ impl Store {
         let opener = Lane::start(&*world.lanes, "open", ());
         let (world_, paths_, skip, report) = (world.clone(), paths.clone(), options.skip_entry, on_fatal.clone());
         let directory = options.data_dir.join("raft");
+        let metrics = options.metrics.clone();
         let opened = opener
             .call(move |_| {
                 let log = Log::open(&world_, &directory, Default::default(), move |why| report(why))?;
@@ -130,7 +141,7 @@ impl Store {
                 if is_purged && !world_.disk.exists(&paths_.state()).unwrap_or(true) {
                     return Err(Error::Incomplete { what: format!("{}: it is missing", paths_.state().display()) });
                 }
-                let machine = Machine::open(&world_, &paths_, skip)?;
+                let machine = Machine::open(&world_, &paths_, skip, metrics)?;
                 check_belong_together(&log, &machine, &directory)?;
                 Ok::<_, Error>((log, machine))
             })
@@ -145,6 +156,7 @@ impl Store {
         let peers = Arc::new(Peers::default());
         let connect = options.connect_timeout;
         let client = peer::Client::new(world.net.clone(), identity.clone(), peers.clone(), connect);
+        let (current, observed) = (machine.current().clone(), machine.observed().clone());
         let machine = Lane::start(&*world.lanes, "writer", machine);
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
         let config = raft_config(options.leader_lease)?;
@@ -167,12 +179,16 @@ impl Store {
             world: world.clone(),
             free_space: Arc::new(FreeSpace::new(world, &paths)),
             paths,
+            metrics: options.metrics.clone(),
             options: Arc::new(options),
             raft,
             ready_at,
             log,
             machine,
             readers,
+            current,
+            observed,
+            strong_read_term: Arc::default(),
             counters: Arc::default(),
             identity,
             peers,
@@ -216,6 +232,11 @@ impl Store {
     /// A random number.
     pub fn random(&self) -> u64 {
         self.world.entropy.next_u64()
+    }
+
+    /// Waits until everything up to `index` is applied here; false: not in time.
+    pub async fn catch_up(&self, index: u64, timeout: Duration) -> bool {
+        self.raft.wait(Some(timeout)).applied_index_at_least(Some(index), "in sync with the leader").await.is_ok()
     }
 
     /// The last entry that this node knows to be committed.
@@ -267,6 +288,7 @@ impl Store {
         let time_ms = self.world.clock.unix_now().as_millis() as u64;
         let seed = seed.to_vec().into();
         let command = Command { time_ms, seed, limits: Some(limits), kind: Some(kind) };
+        self.metrics.store.num_uncompressed_commands.increment();
         let payload = Payload::from(&command);
         match self.while_led(self.raft.client_write(payload)).await? {
             Ok(written) => Ok(Proposed { index: written.log_id.index, response: written.data }),
@@ -296,6 +318,10 @@ impl Store {
             Ok(confirmed) => Ok(confirmed?),
             Err(elapsed) => Err(elapsed),
         };
+        self.metrics.store.num_verify_leader.increment();
+        if !matches!(confirmed, Ok(Ok(_))) {
+            self.metrics.store.num_verify_leader_failed.increment();
+        }
         match confirmed {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::Fatal(fatal))) => Err(Error::Stopped(fatal.to_string())),

@@ -1,7 +1,9 @@
 //! Reads, at the level that was asked for.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
 
 use super::execute::check_pragmas;
@@ -43,7 +45,8 @@ impl Store {
         check_pragmas(&query.statements)?;
         let deadline = query.db_timeout.map(|timeout| Instant::now() + timeout);
         let index = self.reach(query.level, query.linearizable_timeout).await?;
-        let options = QueryOptions { transaction: query.transaction, deadline, foreign_keys: false };
+        let metrics = self.metrics.clone();
+        let options = QueryOptions { transaction: query.transaction, deadline, foreign_keys: false, metrics };
         let reading = self.readers.open(query.statements, options).await.ok_or(Error::TooBusy)??;
         Ok((reading, index))
     }
@@ -62,6 +65,8 @@ impl Store {
             Level::Linearizable => self.read_index(timeout).await.map(|()| None),
             Level::Strong => {
                 let proposed = self.propose(Kind::Barrier(Barrier {}), Limits::default()).await?;
+                let term = self.raft.metrics().borrow_watched().current_term;
+                self.strong_read_term.store(term, Ordering::Relaxed);
                 Ok(Some(proposed.index))
             }
         }

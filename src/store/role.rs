@@ -12,7 +12,7 @@ use openraft::metrics::RaftMetrics;
 use openraft::{Instant, ServerState};
 
 use super::Store;
-use crate::raft::types::TypeConfig;
+use crate::raft::types::{NodeId, TypeConfig};
 
 /// Of a node in Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +80,6 @@ impl Drop for Offered {
     }
 }
 
-/// The node that leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leader {
-    pub node_id: String,
-    pub raft_addr: String,
-}
-
 impl Store {
     /// What this node is now.
     pub fn role(&self) -> Role {
@@ -112,23 +105,15 @@ impl Store {
         self.is_leader() && self.office.is_taken(term) && !self.office.is_offered()
     }
 
-    /// Who leads; nobody, if this node leads without a quorum, or hasn't heard of its leader for a while.
-    pub fn leader(&self) -> Option<Leader> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+    /// See [`Store::leader`].
+    pub(super) fn leader_id(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<NodeId> {
         let leader = metrics.current_leader.as_ref()?;
         let is_there = match leader.as_str() == self.options.node_id {
-            true => metrics.state == ServerState::Leader && self.has_quorum(&metrics),
+            true => metrics.state == ServerState::Leader && self.has_quorum(metrics),
             // As long as the leader's lease at most, and the time that a follower waits before it campaigns.
             false => self.contact.age().is_some_and(|age| age < self.options.leader_lease * 2),
         };
-        let node = metrics.membership_config.membership().get_node(leader).filter(|_| is_there)?;
-        // This node's own address may have changed since.
-        let raft_addr = match leader.as_str() == self.options.node_id {
-            true => self.options.node.raft_addr.clone(),
-            false => node.raft_addr.clone(),
-        };
-        Some(Leader { node_id: leader.to_string(), raft_addr })
+        is_there.then(|| leader.clone())
     }
 
     /// Where the node `id` serves its API, as it last said itself; else as it joined.
@@ -138,7 +123,7 @@ impl Store {
             return Some(format!("{scheme}://{}", hello.http_addr));
         }
         let member = self.members().into_iter().find(|member| member.id == id)?;
-        Some(format!("http://{}", member.http_addr))
+        Some(format!("http://{}", member.node.http_addr))
     }
 
     /// How long ago this node last heard of its leader; `None`: never.

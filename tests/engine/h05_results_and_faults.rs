@@ -7,7 +7,7 @@ use std::sync::Once;
 use rqlite::command::Limits;
 use rusqlite::ffi;
 
-use crate::node::{Node, initialize, limited, request, show, transaction};
+use crate::node::{Node, initialize, limited, request, show, transaction, with_reads};
 
 /// Runs `poison` behind a write in one transaction, and shows that the node goes on, with the write undone.
 #[track_caller]
@@ -21,6 +21,18 @@ fn is_a_result(before: &[&str], poison: &str, limits: Limits, want: &str) {
     assert!(answer.contains(want), "{poison}: {answer}");
     assert_eq!(node.value("SELECT count(*) FROM kept"), "0", "{poison}");
     assert!(node.run("INSERT INTO kept VALUES (2)").ends_with("/1"), "after {poison}");
+}
+
+#[test]
+fn rows_of_a_request_are_bounded_by_a_result_and_its_writes_stay() {
+    let mut node = Node::new();
+    node.run("CREATE TABLE t(a)");
+    let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 3000000) SELECT n FROM n";
+    let request =
+        with_reads(request(&["INSERT INTO t VALUES (1)", "SELECT a FROM t", many, "INSERT INTO t VALUES (2)"]));
+    let answer = show(&node.apply(request));
+    assert_eq!(answer, "1/1; [1]; rows of the request are more than 67108864 bytes; 2/1");
+    assert_eq!(node.value("SELECT group_concat(a) FROM t"), "1,2");
 }
 
 #[test]

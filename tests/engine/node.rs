@@ -94,7 +94,7 @@ impl Node {
     /// Opens the last checkpoint and replays what follows it; returns the answers.
     pub fn start(&mut self) -> Result<Vec<Executed>, StartError> {
         self.machine = None;
-        let machine = Machine::open(&self.world, &self.paths(), 0)?;
+        let machine = Machine::open(&self.world, &self.paths(), 0, Default::default())?;
         let from = machine.applied().last_applied.as_ref().map_or(0, |id| id.index);
         self.machine = Some(machine);
         let rest = (from..self.log.len() as u64).map(|n| self.replay(n).expect("a replayed entry applies"));
@@ -259,6 +259,12 @@ pub fn from_statements(statements: Vec<Statement>, transaction: bool) -> Command
         limits: Some(Limits::default()),
         kind: Some(Kind::Execute(Execute { statements, transaction })),
     }
+}
+
+/// The same as /db/request makes it: reads answer with rows.
+pub fn with_reads(command: Command) -> Command {
+    let Some(Kind::Execute(request)) = command.kind else { panic!("{command:?} runs no statements") };
+    Command { kind: Some(Kind::Request(request)), ..command }
 }
 
 pub fn request(sqls: &[&str]) -> Command {

@@ -9,7 +9,7 @@ use rqlite::db::execute::Executed;
 use rqlite::db::value::StatementResult;
 use rqlite::raft::machine::Checkpoint;
 
-use crate::node::{Node, TIME_MS, assert_equal, command};
+use crate::node::{Node, TIME_MS, assert_equal, command, with_reads};
 
 const SCHEMA: &[&str] = &[
     "CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT, v UNIQUE, r DEFAULT (random()),
@@ -62,11 +62,16 @@ const STATEMENTS: &[&str] = &[
     "SAVEPOINT s",
     "COMMIT",
     "ROLLBACK",
+    "SELECT *, random() FROM a ORDER BY id",
+    "SELECT hex(randomblob(4)), y FROM b ORDER BY y, rowid LIMIT #",
+    "SELECT abs(-9223372036854775808)",
+    "SELECT #; INSERT INTO l VALUES ('behind a read', #)",
 ];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Apply(Vec<String>, bool),
+    /// Whether all of it is one transaction, and whether its reads answer with rows.
+    Apply(Vec<String>, bool, bool),
     /// On the first node, on the second.
     Checkpoint(bool, bool),
     Restart(bool, bool),
@@ -79,7 +84,8 @@ fn statement() -> impl Strategy<Value = String> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        10 => (prop::collection::vec(statement(), 1..5), any::<bool>()).prop_map(|(sqls, whole)| Step::Apply(sqls, whole)),
+        10 => (prop::collection::vec(statement(), 1..5), any::<(bool, bool)>())
+            .prop_map(|(sqls, (whole, reads))| Step::Apply(sqls, whole, reads)),
         1 => any::<(bool, bool)>().prop_map(|(a, b)| Step::Checkpoint(a, b)),
         1 => any::<(bool, bool)>().prop_map(|(a, b)| Step::Restart(a, b)),
         1 => any::<(bool, bool)>().prop_map(|(a, b)| Step::Reader(a, b)),
@@ -130,11 +136,12 @@ fn without_counters(mut executed: Executed) -> Executed {
     executed
 }
 
-fn nth_command(n: usize, sqls: &[String], whole: bool) -> Command {
+fn nth_command(n: usize, sqls: &[String], whole: bool, reads: bool) -> Command {
     let sqls: Vec<_> = sqls.iter().map(String::as_str).collect();
     let mut seed = vec![0; 32];
     seed[0] = n as u8;
-    Command { time_ms: TIME_MS + 1_001 * n as u64, seed: seed.into(), ..command(&sqls, whole) }
+    let command = Command { time_ms: TIME_MS + 1_001 * n as u64, seed: seed.into(), ..command(&sqls, whole) };
+    if reads { with_reads(command) } else { command }
 }
 
 proptest! {
@@ -145,8 +152,8 @@ proptest! {
         let (mut a, mut b) = (Side::new(Node::new()), Side::new(Node::with_cache(5)));
         for (n, step) in steps.iter().enumerate() {
             match step {
-                Step::Apply(sqls, whole) => {
-                    let command = nth_command(n, sqls, *whole);
+                Step::Apply(sqls, whole, reads) => {
+                    let command = nth_command(n, sqls, *whole, *reads);
                     let answers = (a.node.apply(command.clone()), b.node.apply(command));
                     prop_assert_eq!(without_counters(answers.0), without_counters(answers.1));
                 }

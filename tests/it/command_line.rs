@@ -44,6 +44,8 @@ fn the_line_that_tools_start_nodes_with_starts_one() {
         "1s",
         "-raft-cluster-remove-shutdown=false",
         "-raft-non-voter=false",
+        "-http-adv-addr",
+        "localhost:4001",
         "-join-interval",
         "1s",
         "-raft-log-level",

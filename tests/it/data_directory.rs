@@ -62,6 +62,45 @@ fn a_directory_of_another_node_or_of_a_newer_format_is_refused_and_untouched() {
     }
 }
 
+/// faults.md S22: a start that fails has not touched the database, and can be tried again. Of the log it may have written
+/// again what it had found.
+#[test]
+fn s22_a_start_that_fails_leaves_the_database_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::new(directory.path(), &[]);
+    node.start();
+    node.execute("CREATE TABLE t(a)");
+    node.execute("INSERT INTO t VALUES(1)");
+    node.signal(libc::SIGTERM);
+    assert!(node.wait().success(), "{}", node.log());
+    node.start();
+    node.execute("INSERT INTO t VALUES(2)");
+    node.kill();
+
+    let whole = files(&node.data_dir);
+    let segment = whole.keys().find(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    let segment = segment.expect("there is a log").strip_prefix(&node.data_dir).unwrap().to_owned();
+    for damaged in ["db.state", "db/1.sqlite", "raft/vote", segment.to_str().unwrap()] {
+        let path = node.data_dir.join(damaged);
+        let content = whole[&path].clone();
+        let mut bytes = content.clone();
+        bytes[20..30].fill(0x5a);
+        fs::write(&path, bytes).unwrap();
+
+        let before = files(&node.data_dir);
+        let output = node.command().output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{damaged}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(damaged), "{damaged} isn't named: {stderr}");
+        for (path, bytes) in files(&node.data_dir.join("db")) {
+            assert!(before.get(&path) == Some(&bytes), "{damaged}: a failed start changed {}", path.display());
+        }
+        fs::write(&path, content).unwrap();
+    }
+    node.start();
+    assert_eq!(node.query("SELECT a FROM t"), [serde_json::json!([1]), serde_json::json!([2])]);
+}
+
 #[test]
 fn foreign_files_are_left_alone() {
     let directory = tempfile::tempdir().unwrap();

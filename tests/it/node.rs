@@ -1,7 +1,7 @@
 //! A node as a process: started on a directory, asked over HTTP, killed.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -77,6 +77,16 @@ impl Node {
         command
     }
 
+    /// Asks again and again, but not for ever.
+    #[track_caller]
+    pub fn wait_until(&self, is_so: impl Fn(&Node) -> bool) {
+        let started = Instant::now();
+        while !is_so(self) {
+            assert!(started.elapsed() < PATIENCE, "it doesn't come to that\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[track_caller]
     pub fn wait_until_ready(&mut self) {
         let agent = self.agent();
@@ -126,8 +136,36 @@ impl Node {
         }
     }
 
+    /// The most memory that its process had since it began or [`Node::forget_peak_memory`], in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.process.as_ref().expect("the node runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    #[cfg(target_os = "linux")]
+    pub fn forget_peak_memory(&self) {
+        let id = self.process.as_ref().expect("the node runs").id();
+        // 5: the peak becomes what it has now. See proc(5).
+        fs::write(format!("/proc/{id}/clear_refs"), "5").unwrap();
+    }
+
+    /// A connection of one's own, to do with as a bad client does.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Of its API.
+    pub fn port(&self) -> &str {
+        self.http.rsplit(':').next().expect("an address has a port")
     }
 
     pub fn url(&self, path: &str) -> String {

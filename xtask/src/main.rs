@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod fix;
+mod licenses;
 mod mutants;
 mod sim;
 mod step;
@@ -16,6 +17,7 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> anyhow::Result<()>);
 /// THE table of verbs.
 const VERBS: &[Verb] = &[
     ("check", "format, lints, tests, a short simulation sweep; writes nothing", check::run),
+    ("licenses", "writes what /licenses shows; run it after a change of dependencies", licenses::run),
     ("fix", "writes formatting and what clippy can mend", fix::run),
     (
         "sim",

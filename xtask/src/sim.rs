@@ -3,10 +3,13 @@
 //! With `--every-operation` a short run of one seed is repeated with its 1st, 2nd, … change on the disk failing, in
 //! each of three ways, until there is no such operation.
 //!
+//! What the runs reached is added up; a long sweep that never reached something has failed.
+//!
 //! Two simulations never share a process: SQLite's list of VFSs and tokio's task numbers are the process's. With
 //! `--twice` each seed runs in two processes that must write the same trace, byte for byte; if they don't, both traces
 //! are written to `target/sim/` and the first different line is shown.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
@@ -21,6 +24,8 @@ use anyhow::{Context, bail, ensure};
 
 /// A trace shorter than this compares nothing.
 const TRACE_LINES_MIN: u64 = 10_000;
+/// A sweep of so many seeds reaches everything that `sim/src/reached.rs` lists.
+const SWEEP_MIN: u64 = 100;
 /// A child that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(300);
 
@@ -67,6 +72,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<bool> {
     let next = AtomicU64::new(options.seeds.start);
     let passed = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
+    let reached = Mutex::new(BTreeMap::<String, u64>::new());
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..cores {
@@ -87,6 +93,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<bool> {
                             if options.what == What::Seeds {
                                 println!("{}", ran.verdict);
                             }
+                            let mut reached = reached.lock().expect("no thread panics");
+                            for (what, times) in ran.reached {
+                                *reached.entry(what).or_default() += times;
+                            }
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
                         Err(why) => {
@@ -105,6 +115,16 @@ pub fn run(arguments: &[String]) -> anyhow::Result<bool> {
     println!("{} runs passed, {} failed, {seconds:.0} s", passed.load(Ordering::Relaxed), failed.len());
     for replay in &failed {
         println!("replay: {} {replay} --trace FILE", binary.display());
+    }
+    let reached = reached.into_inner().expect("no thread panics");
+    for (what, times) in &reached {
+        println!("{times:>9} {what}");
+    }
+    let is_sweep = options.what == What::Seeds && passed.load(Ordering::Relaxed) >= SWEEP_MIN;
+    let missed: Vec<_> = reached.iter().filter(|(_, times)| **times == 0).map(|(what, _)| what.as_str()).collect();
+    if is_sweep && !missed.is_empty() {
+        println!("never reached: {}", missed.join(", "));
+        return Ok(false);
     }
     Ok(failed.is_empty())
 }
@@ -161,6 +181,8 @@ struct Ran {
     verdict: String,
     /// Changes of the disk.
     changes: Option<u64>,
+    /// How often it reached what.
+    reached: Vec<(String, u64)>,
 }
 
 fn run_once(binary: &Path, seed: u64, extra: &[String], trace: Option<&Path>) -> anyhow::Result<Ran> {
@@ -195,7 +217,10 @@ fn run_once(binary: &Path, seed: u64, extra: &[String], trace: Option<&Path>) ->
     }
     let find = |start: &str| lines.iter().rev().find_map(|line| line.strip_prefix(start)).map(str::to_string);
     let changes = find("changes ").and_then(|changes| changes.parse().ok());
-    Ok(Ran { digest: find("trace ").unwrap_or_default(), verdict, changes })
+    let reached = lines.iter().filter_map(|line| line.strip_prefix("reached ")?.split_once(' '));
+    let reached = reached.map(|(times, what)| Ok((what.to_string(), times.parse()?)));
+    let reached = reached.collect::<anyhow::Result<_>>()?;
+    Ok(Ran { digest: find("trace ").unwrap_or_default(), verdict, changes, reached })
 }
 
 /// The last lines of a child's output, once it has ended.
@@ -204,7 +229,7 @@ fn last_lines(output: impl std::io::Read + Send + 'static) -> thread::JoinHandle
         let mut lines = std::collections::VecDeque::new();
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             lines.push_back(line);
-            if lines.len() > 30 {
+            if lines.len() > 100 {
                 lines.pop_front();
             }
         }

@@ -14,6 +14,7 @@
 //! | [`elections`] | a term has one leader | at each new leader |
 //! | [`logs`] | equal entries have equal pasts | at each appended entry |
 //! | [`convergence`] | every node comes to the same index | at the end |
+//! | [`temporary`] | temporary files are gone after any outcome | at the end, and when all clients are done |
 //! | [`stops`] | a node stops only for a reason, and starts when nothing is in its way | at each stop |
 
 pub mod acknowledged;
@@ -29,17 +30,20 @@ pub mod reads;
 pub mod refused;
 pub mod replay;
 pub mod stops;
+pub mod temporary;
 
 #[cfg(test)]
 pub mod tests {
     //! Made-up histories.
 
+    use crate::content::Content;
     use crate::history::{History, Index, Mark, OpId, State, Work};
 
     /// The state whose table `ops` has these rows.
     pub fn state(ops: &[OpId]) -> State {
         let bytes: Vec<u8> = ops.iter().flat_map(|op| op.to_le_bytes()).collect();
-        State { hash: crate::trace::fold(0, &bytes), mark: mark(ops) }
+        let hash = crate::trace::fold(0, &bytes);
+        State { content: Content { hash, without_rowids: !hash }, mark: mark(ops) }
     }
 
     /// The mark of a table `ops` with these rows.

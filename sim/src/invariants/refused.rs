@@ -1,4 +1,5 @@
-//! What was refused never happens: a failed transaction leaves nothing, a refused load changes nothing.
+//! What was refused never happens: a failed transaction or text leaves nothing, a refused load changes nothing, and nor
+//! does one of which its client sent only a part.
 //!
 //! Source: faults.md I9, I12, I15; backup-restore.md §3.3.
 

@@ -9,7 +9,7 @@ pub fn check(index: Index, before: Option<State>, now: State) -> Result<(), Stri
     match before {
         Some(before) if before != now => Err(format!(
             "replay: index {index} gave {:016x} {:?}, and now {:016x} {:?}",
-            before.hash, before.mark, now.hash, now.mark
+            before.content.hash, before.mark, now.content.hash, now.mark
         )),
         _ => Ok(()),
     }
@@ -29,7 +29,7 @@ mod tests {
         applied(&mut history, 7, &[first]);
         assert_eq!(history.violation(), None);
         let mut different = state(&[first, second]);
-        different.hash += 1;
+        different.content.hash += 1;
         history.apply(8, different);
         assert!(history.violation().unwrap().starts_with("replay: index 8"));
     }

@@ -123,6 +123,7 @@ impl SimDisk {
             process: 1,
             powered: true,
             changes: 0,
+            temporaries: BTreeMap::new(),
             armed: Vec::new(),
             capacity: CAPACITY,
             slowness: Duration::ZERO,
@@ -135,6 +136,11 @@ impl SimDisk {
     /// Operations so far that change something.
     pub fn changes(&self) -> u64 {
         self.state().changes
+    }
+
+    /// Temporary files so far, by what their names begin with.
+    pub fn temporaries(&self, kind: &str) -> u64 {
+        self.state().temporaries.get(kind).copied().unwrap_or_default()
     }
 
     /// Makes one operation fail. Several failures can be armed at once; each fires once.
@@ -318,6 +324,11 @@ impl SimDisk {
             }
             let inode = state.add(Kind::File(Content::default()), now);
             state.directory(directory)?.link(name, inode);
+            if path.parent().is_some_and(|parent| parent.ends_with("tmp"))
+                && let Some((kind, _)) = name.split_once('-')
+            {
+                *state.temporaries.entry(kind.into()).or_default() += 1;
+            }
             Ok(inode)
         };
         let existing = self.look(path, |state| Ok(state.find(path)))?;

@@ -218,6 +218,42 @@ fn a_wal_is_not_trusted_when_the_state_is_clean() {
     }
 }
 
+/// faults.md S57: a disk that is full ends the process, and nothing is missing when there is room again, also if the node
+/// was started in between.
+#[test]
+fn s57_a_full_disk_leaves_a_node_that_starts_again() {
+    let mut stopped = 0;
+    for left in (0..300_000).step_by(7_001) {
+        let model = Model::new(entries(left % 4, 30));
+        let host = Host::new(left);
+        let mut node = host.start().expect("the disk doesn't fail");
+        host.disk.set_capacity(Some(host.disk.used() + left));
+        let mut known = Known::default();
+        while node.index() < model.last() && node.apply(&model, &mut known).is_ok() {
+            if node.index().is_multiple_of(5) && node.machine.checkpoint().is_ok() {
+                known.durable = node.index();
+            }
+        }
+        stopped += u64::from(node.index() < model.last());
+        drop(node);
+        host.disk.kill();
+        if let Err(why) = host.start().map(drop) {
+            assert!(!why.contains("damaged") && !why.contains("another program"), "{why}");
+        }
+        host.disk.kill();
+
+        host.disk.set_capacity(None);
+        let mut node = host.start().expect("there is room again");
+        assert!(node.index() >= known.durable && node.index() <= known.applied + 1, "{} {known:?}", node.index());
+        model.check(&host, &node);
+        while node.index() < model.last() {
+            node.apply(&model, &mut known).expect("there is room again");
+        }
+        model.check(&host, &node);
+    }
+    assert!((10..40).contains(&stopped), "{stopped} nodes met the full disk");
+}
+
 /// `CRASH_SEEDS=100..200 cargo test -p sim --test it -- --ignored more_seeds --nocapture`
 #[test]
 #[ignore = "takes minutes: run it by hand after a change of the protocol"]

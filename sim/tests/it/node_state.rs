@@ -113,7 +113,7 @@ impl Host {
         let data = Path::new(DATA);
         let directory = DataDir::open(&world, data, "1").map_err(|error| error.to_string())?;
         let paths = Paths::new(data);
-        let machine = Machine::open(&world, &paths, 0).map_err(|error| error.to_string())?;
+        let machine = Machine::open(&world, &paths, 0, Default::default()).map_err(|error| error.to_string())?;
         Ok(Node { machine, world, paths, _directory: directory })
     }
 }

@@ -68,6 +68,7 @@ impl Served {
             connect_timeout: Duration::from_secs(30),
             reap: Default::default(),
             skip_entry: 0,
+            metrics: Default::default(),
         };
         let store = Store::open(&world, options).await.unwrap();
         spawn(leader::watch(store.clone()));
@@ -78,17 +79,14 @@ impl Served {
         served
     }
 
-    #[track_caller]
-    pub fn wait_for(&self, what: &'static str, is_there: impl Fn() -> bool) -> impl Future<Output = ()> {
-        async move {
-            for _ in 0..10_000 {
-                if is_there() {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
+    pub async fn wait_for(&self, what: &str, is_there: impl Fn() -> bool) {
+        for _ in 0..10_000 {
+            if is_there() {
+                return;
             }
-            panic!("waited for {what}: {:?}", self.temporary_files());
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        panic!("waited for {what}: {:?}", self.temporary_files());
     }
 
     /// One write; returns its index.

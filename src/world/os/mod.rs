@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod disk;
+mod host;
 mod lanes;
 mod net;
 
@@ -18,6 +19,7 @@ pub fn world() -> World {
         disk: Arc::new(disk::FileSystem),
         entropy: Arc::new(SystemEntropy),
         lanes: Arc::new(lanes::Threads),
+        host: Arc::new(host::Machine),
         chaos: Arc::new(NoChaos),
     }
 }

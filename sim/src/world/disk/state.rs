@@ -24,6 +24,8 @@ pub struct State {
     pub capacity: u64,
     pub slowness: Duration,
     pub random: Random,
+    /// See [`super::SimDisk::temporaries`].
+    pub temporaries: BTreeMap<String, u64>,
     /// See [`super::SimDisk::undisturbed`].
     pub is_looked_at: bool,
 }
