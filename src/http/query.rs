@@ -15,6 +15,7 @@ use super::results::Source;
 use super::routes::Call;
 use super::{params, proxy, receive, results};
 use crate::command::Statement;
+use crate::store::freshness::Freshness;
 use crate::store::query::{Level, Query};
 
 /// How long a linearizable read waits if the client says zero, and always in /db/request.
@@ -30,9 +31,11 @@ pub async fn handle(call: Call, body: Body) -> Response {
         Ok(received) => received,
         Err(failure) => return call.fail(Endpoint::Query, &failure),
     };
-    if !is_local(&call)
-        && let Some(response) = proxy::whole(&call, Endpoint::Query, received.bytes.clone()).await
-    {
+    if is_local(&call) {
+        if is_stale(&call) {
+            return call.fail(Endpoint::Query, &Failure::StaleRead);
+        }
+    } else if let Some(response) = proxy::whole(&call, Endpoint::Query, received.bytes.clone()).await {
         return response;
     }
     match open(&call, received).await {
@@ -48,6 +51,12 @@ fn is_local(call: &Call) -> bool {
         params::Level::Auto => call.store().is_ok_and(|store| !store.is_voter()),
         params::Level::Weak | params::Level::Linearizable | params::Level::Strong => false,
     }
+}
+
+/// Whether what this node has is older than the client wants.
+pub fn is_stale(call: &Call) -> bool {
+    let freshness = Freshness { most: call.params.freshness.to_std(), is_strict: call.params.freshness_strict };
+    call.store().is_ok_and(|store| store.is_stale(freshness))
 }
 
 async fn open(call: &Call, received: Received) -> Result<(Source, Option<u64>), Failure> {

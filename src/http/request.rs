@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::error::{Endpoint, Failure};
 use super::memory::Held;
 use super::params::Level;
-use super::query::{LINEARIZABLE_TIMEOUT, query};
+use super::query::{LINEARIZABLE_TIMEOUT, is_stale, query};
 use super::receive::Received;
 use super::results::Source;
 use super::routes::Call;
@@ -22,6 +22,9 @@ pub async fn handle(call: Call, body: Body) -> Response {
     };
     let (bytes, asked) = (received.bytes.clone(), read_locally(&call, received).await);
     let received = match asked {
+        Ok((_, true)) if call.params.level == Level::None && is_stale(&call) => {
+            return call.fail(Endpoint::Request, &Failure::StaleRead);
+        }
         Ok((received, true)) => received,
         Ok((received, false)) => match proxy::whole(&call, Endpoint::Request, bytes).await {
             Some(response) => return response,

@@ -37,6 +37,9 @@ pub enum Error {
     NoVoter,
     #[error("node not found in cluster")]
     NodeNotFound,
+    /// Nobody else could lead.
+    #[error("cannot find peer")]
+    NoPeer,
     #[error("cannot step down to the current Leader")]
     AlreadyLeader,
     /// It would compute other results from the same log (hazard H16).
@@ -198,7 +201,7 @@ impl Store {
         }
         let to = match to {
             Some(to) => NodeId::from(to),
-            None => self.closest_voter(&members).ok_or(Error::NodeNotFound)?,
+            None => self.closest_voter(&members).ok_or(Error::NoPeer)?,
         };
         let deadline = Instant::now() + timeout;
         let _offered = self.office.offer();

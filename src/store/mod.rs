@@ -12,6 +12,7 @@ pub mod backup;
 pub mod boot;
 pub mod checkpoint;
 pub mod execute;
+pub mod freshness;
 pub mod leader;
 pub mod load;
 pub mod maintenance;
