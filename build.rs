@@ -1,7 +1,14 @@
 //! Compiles the protobuf files, without protoc; tells the crate which compiler builds it.
 
 fn main() {
-    let files = ["src/command/command.proto", "src/raft/raft.proto", "src/db/state.proto"];
+    let files = [
+        "src/command/command.proto",
+        "src/raft/raft.proto",
+        "src/raft/rpc.proto",
+        "src/peer/peer.proto",
+        "src/cluster/cluster.proto",
+        "src/db/state.proto",
+    ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

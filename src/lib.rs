@@ -10,11 +10,15 @@ pub mod http;
 
 pub mod queue;
 
+pub mod cluster;
+
 pub mod store;
 
 pub mod raft;
 
 pub mod db;
+
+pub mod peer;
 
 pub mod command;
 

@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::cluster;
+use crate::cluster::service::ClusterService;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::db::readers::Bounds;
 use crate::http::memory::{self, Memory};
-use crate::http::routes::{Api, router};
+use crate::http::routes::{Api, forwarded, router};
 use crate::http::serve::serve;
+use crate::peer::server::{Server, Service};
+use crate::peer::{self, Purpose};
 use crate::queue::Queue;
 use crate::raft::types::Node as RaftNode;
-use crate::store::{self, Store, checkpoint, leader, maintenance};
+use crate::store::{self, Store, checkpoint, leader, maintenance, members, reap};
 use crate::world::{World, spawn};
 
 /// Of results that clients are slow to take, on disk.
@@ -25,12 +29,21 @@ const READ_AGE_MAX: Duration = Duration::from_secs(300);
 /// Why a node could not start, or had to stop: one line each.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("failed to listen on {address}: listen tcp {address}: {error}")]
+    ListenRaft { address: String, error: io::Error },
     #[error("failed to start HTTP server: listen tcp {address}: {error}")]
     Listen { address: String, error: io::Error },
     #[error("failed to open store: {0}")]
     DataDir(#[from] data_dir::Error),
     #[error("failed to open store: {0}")]
     Store(#[from] store::Error),
+    #[error("clustering failure: {0}")]
+    Clustering(String),
+    #[error(transparent)]
+    Leave(#[from] cluster::leave::Failed),
+    /// The node was asked to stop before it was part of a cluster.
+    #[error("clustering failure: {0}")]
+    Canceled(&'static str),
     /// A failed sync, a disk error while an entry was applied, or a stopped Raft: going on could lose data.
     #[error("node stopped: {0}")]
     Fatal(String),
@@ -47,6 +60,8 @@ pub async fn run(
     announce: impl FnOnce(&str) + Send,
 ) -> Result<(), Error> {
     let data_dir = DataDir::open(&world, &config.data_dir, &config.node_id)?;
+    let peers = world.net.listen(&config.raft_addr).await;
+    let peers = peers.map_err(|error| Error::ListenRaft { address: config.raft_addr.clone(), error })?;
     let listener = world.net.listen(&config.http_addr).await;
     let listener = listener.map_err(|error| Error::Listen { address: config.http_addr.clone(), error })?;
     let api = Arc::new(Api {
@@ -59,6 +74,7 @@ pub async fn run(
         memory: Memory::new(memory::BYTES_MAX),
         store: OnceLock::new(),
         queue: OnceLock::new(),
+        cluster: OnceLock::new(),
     });
     let serving = spawn(serve(listener, router(api.clone()), asked(stop.clone())));
 
@@ -68,6 +84,22 @@ pub async fn run(
         // Nothing was answered yet: what a start leaves behind, the next one ends.
         () = asked(stop.clone()) => return Ok(()),
     };
+    let client = cluster::Client::new(store.peers().0.clone());
+    assert!(api.cluster.set(client.clone()).is_ok(), "the store is opened once");
+    spawn(peer::server::serve(peers, server(&store, &config, &api)));
+    let formed = tokio::select! {
+        biased;
+        formed = cluster::form::form(&world, &store, &client, &config.cluster, None) => formed.map_err(|e| e.to_string()),
+        why = store.failed() => return Err(Error::Fatal(why)),
+        () = asked(stop.clone()) => {
+            store.close().await;
+            return Err(Error::Canceled(cluster::form::canceled(&config.cluster)));
+        }
+    };
+    if let Err(why) = formed {
+        store.close().await;
+        return Err(Error::Clustering(why));
+    }
     announce(&config.http_adv);
     let why = tokio::select! {
         biased;
@@ -83,6 +115,7 @@ pub async fn run(
     if let Some(queue) = api.queue.get() {
         queue.close().await;
     }
+    cluster::leave::leave(&store, &client, config.leave, None).await?;
     store.close().await;
     drop(data_dir);
     Ok(())
@@ -98,13 +131,29 @@ async fn asked(mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// What other nodes can ask of this one.
+fn server(store: &Store, config: &Config, api: &Arc<Api>) -> Server {
+    let waiting = Arc::new(cluster::Waiting::new(config.cluster.expect));
+    let api = api.clone();
+    let answer: cluster::forward::Api = Arc::new(move |request| Box::pin(forwarded(api.clone(), request)));
+    let cluster = ClusterService { store: store.clone(), waiting, api: answer };
+    let services =
+        [(Purpose::Raft, Arc::new(store.raft_service()) as Arc<dyn Service>), (Purpose::Cluster, Arc::new(cluster))];
+    let (identity, peers) = (store.identity().clone(), store.peers().1.clone());
+    Server { identity, peers, services: services.into_iter().collect() }
+}
+
 async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> Result<Store, Error> {
     let what = if data_dir.is_preexisting { "preexisting" } else { "no preexisting" };
     tracing::info!("{what} node state detected in {}", config.data_dir.display());
     let options = store::Options {
         data_dir: config.data_dir.clone(),
         node_id: config.node_id.clone(),
-        node: RaftNode { raft_addr: config.raft_adv.clone(), http_addr: config.http_adv.clone() },
+        node: RaftNode {
+            raft_addr: config.raft_adv.clone(),
+            http_addr: config.http_adv.clone(),
+            wants_vote: config.cluster.voter,
+        },
         foreign_keys: config.foreign_keys,
         readers: Bounds {
             readers: config.readers_max.unwrap_or(tokio::sync::Semaphore::MAX_PERMITS),
@@ -118,14 +167,17 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
         },
         maintenance: maintenance::Options { optimize: config.optimize_interval, vacuum: config.vacuum_interval },
         leader_lease: config.raft.leader_lease_timeout,
+        connect_timeout: config.connect_timeout,
+        reap: config.reap.clone(),
         skip_entry: config.skip_entry.unwrap_or(0),
         metrics: api.metrics.clone(),
     };
     let store = Store::open(world, options).await?;
     spawn(leader::watch(store.clone()));
+    spawn(members::promote(store.clone()));
+    spawn(reap::watch(store.clone()));
     spawn(checkpoint::watch(store.clone()));
     spawn(maintenance::watch(store.clone()));
-    leader::bootstrap(&store).await?;
     let queue =
         Queue::start(store.clone(), config.write_queue.clone(), api.started.as_nanos() as i64, api.metrics.clone());
     assert!(api.queue.set(queue).is_ok(), "the store is opened once");

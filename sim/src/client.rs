@@ -69,7 +69,9 @@ impl Manner {
 /// Calls one server over one connection at a time.
 pub struct Client {
     name: String,
-    server: String,
+    servers: Vec<String>,
+    /// Which of them is asked next.
+    at: usize,
     net: SimNet,
     trace: Trace,
     connection: Option<SendRequest<Body>>,
@@ -77,10 +79,22 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client on the machine `name` that calls `server` (`host:port`).
-    pub fn new(name: &str, server: &str, cables: &Cables, trace: Trace) -> Self {
+    /// A client on the machine `name` that calls one of `servers` (`host:port`), and another when it fails.
+    pub fn new(name: &str, servers: &[String], cables: &Cables, trace: Trace) -> Self {
         let net = SimNet::new(name, cables, trace.clone());
-        Self { name: name.into(), server: server.into(), net, trace, connection: None, calls: 0 }
+        Self { name: name.into(), servers: servers.to_vec(), at: 0, net, trace, connection: None, calls: 0 }
+    }
+
+    /// The servers that it knows.
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Asks the server with that number next.
+    pub fn turn_to(&mut self, at: usize) {
+        if self.at != at {
+            (self.at, self.connection) = (at, None);
+        }
     }
 
     /// One request. An error says nothing about whether the server did what was asked.
@@ -98,6 +112,9 @@ impl Client {
             Ok(answer) => {
                 let (length, hash) = (answer.body.len(), fold(HASH_START, &answer.body));
                 write!(told, "{} {length} {hash:016x}", answer.status).expect("a string takes everything");
+                if answer.status == 503 {
+                    self.turn_to((self.at + 1) % self.servers.len());
+                }
                 if answer.status != 200 {
                     told += &format!(" {:?}", String::from_utf8_lossy(&answer.body));
                 }
@@ -105,6 +122,7 @@ impl Client {
             Err(error) => {
                 // A connection on which something went wrong may bring the answer to this call to the next.
                 self.connection = None;
+                self.turn_to((self.at + 1) % self.servers.len());
                 told = format!("failed: {error}");
             }
         }
@@ -113,13 +131,13 @@ impl Client {
     }
 
     async fn exchange(&mut self, method: Method, path: &str, body: Bytes, manner: Manner) -> anyhow::Result<Answer> {
-        let request = Request::builder().method(method).uri(path).header("host", &self.server);
+        let request = Request::builder().method(method).uri(path).header("host", &self.servers[self.at]);
         // Announced, whatever comes of it.
         let request = request.header("content-length", body.len()).body(outgoing(body, manner))?;
         let mut sender = match self.connection.take() {
             Some(sender) if sender.is_ready() => sender,
             _ => {
-                let stream = self.net.connect(&self.server).await?;
+                let stream = self.net.connect(&self.servers[self.at]).await?;
                 let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
                 rqlite::world::spawn(async move {
                     // Who waits for an answer sees the error.

@@ -76,6 +76,11 @@ enum State {
     Down(Duration),
 }
 
+/// The first machine's is as old as the simulation.
+fn nemesis_of(machine: &str) -> String {
+    if machine == "n1" { "nemesis".into() } else { format!("nemesis {machine}") }
+}
+
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -87,10 +92,12 @@ pub enum End {
 impl Nemesis {
     /// Disturbs `machine` as the seed's options say.
     pub fn new(options: &Options, machine: Machine, trace: Trace) -> Self {
+        let nodes = options.cluster.names().len() as u64;
         let mut nemesis = Self {
-            random: Random::new(options.seed).fork("nemesis"),
+            random: Random::new(options.seed).fork(&nemesis_of(machine.name())),
             faults: options.faults.clone(),
-            gap_ms: options.fault_gap_ms,
+            // With more machines each is hit more rarely.
+            gap_ms: (options.fault_gap_ms.0 * nodes, options.fault_gap_ms.1 * nodes),
             machine,
             trace,
             state: State::Calm(Duration::ZERO),

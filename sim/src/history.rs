@@ -9,6 +9,8 @@ use std::sync::Arc;
 use crate::content::Content;
 use crate::forms::Form;
 use crate::invariants;
+use crate::invariants::elections::Leaders;
+use crate::invariants::logs::{Appended, Entries};
 use crate::reached::Reached;
 
 /// Number of an operation, unique in a run.
@@ -77,6 +79,8 @@ pub struct History {
     op_at: BTreeMap<Index, OpId>,
     /// The highest index of an operation whose effect a client has seen: no later answer may be older.
     floor: Index,
+    leaders: Leaders,
+    entries: Entries,
     violation: Option<String>,
     pub reached: Reached,
 }
@@ -131,6 +135,19 @@ impl History {
             }
         }
         self.applied.insert(index, state);
+    }
+
+    /// `node` leads in `term`.
+    pub fn lead(&mut self, term: u64, node: &str) {
+        let result = invariants::elections::check(term, node, &mut self.leaders);
+        self.judge(result);
+        self.reached.note("terms with a leader");
+    }
+
+    /// `node` has appended an entry to its log.
+    pub fn append(&mut self, node: &str, entry: Appended) {
+        let result = invariants::logs::check(node, entry, &mut self.entries);
+        self.judge(result);
     }
 
     /// A read that began when the floor was `floor` saw `mark`.

@@ -12,11 +12,13 @@ use tokio::sync::watch;
 use crate::content;
 use crate::history::State;
 use crate::invariants;
+use crate::invariants::logs::Appended;
 use crate::random::Random;
 use crate::schema;
 use crate::swarm::Options;
+use crate::trace::{HASH_START, fold};
 use crate::workload::Shared;
-use crate::world::chaos::SimChaos;
+use crate::world::chaos::{Observer, SimChaos};
 use crate::world::clock::SimClock;
 use crate::world::disk::SimDisk;
 use crate::world::entropy::{SimEntropy, Unseeded};
@@ -28,6 +30,8 @@ use crate::world::vfs::{self, Registered};
 const DATA: &str = "/data";
 /// Where clients find it.
 pub const HTTP_PORT: u16 = 4001;
+/// Where other nodes find it.
+pub const RAFT_PORT: u16 = 4002;
 
 /// See the module. Cloning is cheap.
 #[derive(Clone)]
@@ -91,6 +95,9 @@ impl Machine {
         let seed = Random::new(self.options.seed).fork(&self.name).fork(&format!("process {process}"));
         let trace = self.shared.trace.clone();
         trace.line(format_args!("{} start process {process}", self.name));
+        if process == 1 {
+            tokio::time::sleep(self.options.cluster.begins(&self.name)).await;
+        }
         let (world, config) = (self.world(&seed), self.config());
         let (stop, stopped) = watch::channel(false);
         self.life().stop = Some(stop);
@@ -101,7 +108,10 @@ impl Machine {
         let result = rqlite::world::runtime::scope(seed.fork("tasks").next(), run).await;
         // A process that ends writes nothing more.
         self.disk.cut();
-        self.end(result.map_err(|error| error.to_string()));
+        self.end(match result {
+            Err(rqlite::node::Error::Canceled(_)) => Ok(()),
+            result => result.map_err(|error| error.to_string()),
+        });
         std::future::pending().await
     }
 
@@ -160,10 +170,7 @@ impl Machine {
 
     /// The edges of a new process whose randomness comes from `seed`.
     fn world(&self, seed: &Random) -> World {
-        let observer = {
-            let machine = self.clone();
-            Box::new(move |index: u64, connection: &Connection| machine.observe(index, connection))
-        };
+        let observer = Box::new(self.clone());
         let trace = self.shared.trace.clone();
         let alive = Random::new(self.options.seed).fork("chaos");
         World {
@@ -179,7 +186,7 @@ impl Machine {
 
     fn config(&self) -> Config {
         let node = self.options.node;
-        let arguments = [
+        let mut arguments = vec![
             format!("-node-id={}", self.name),
             format!("-http-addr=0.0.0.0:{HTTP_PORT}"),
             format!("-http-adv-addr={}:{HTTP_PORT}", self.name),
@@ -190,22 +197,34 @@ impl Machine {
             format!("-raft-snap-int={}ms", node.snapshot_interval_ms),
             // One entry an operation: the history knows an entry by the last operation that it shows.
             "-write-queue-batch-size=1".into(),
-            DATA.into(),
         ];
+        arguments.extend(self.options.cluster.arguments(&self.name));
+        arguments.push(DATA.into());
         match config::parse(&arguments, Path::new("/")) {
             config::Outcome::Run(config) => *config,
             config::Outcome::Exit { stderr, .. } => panic!("the simulation's command line is wrong: {stderr}"),
         }
     }
+}
 
-    /// Looks at the database after the entry at `index`.
-    fn observe(&self, index: u64, connection: &Connection) {
+impl Observer for Machine {
+    fn applied(&self, index: u64, connection: &Connection) {
         // The look is not the node's: no fault fires at it, and it leaves no trace but its result.
         let looked = self.disk.undisturbed(|| Ok::<_, rusqlite::Error>((content::of(connection)?, mark(connection)?)));
         let (content, mark) =
             looked.unwrap_or_else(|error| panic!("the database can't be read after index {index}: {error}"));
         self.shared.trace.line(format_args!("{} applied {index} {:016x}", self.name, content.hash));
         self.shared.history().apply(index, State { content, mark });
+    }
+
+    fn appended(&self, index: u64, term: u64, previous_term: Option<u64>, payload: &[u8]) {
+        let payload = fold(HASH_START, payload);
+        self.shared.history().append(&self.name, Appended { index, term, previous_term, payload });
+    }
+
+    fn leads(&self, term: u64) {
+        self.shared.trace.line(format_args!("{} leads in term {term}", self.name));
+        self.shared.history().lead(term, &self.name);
     }
 }
 

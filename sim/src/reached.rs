@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// Every kind of call and outcome that is counted.
 pub const ALL: &[&str] = &[
+    "operations: done",
+    "terms with a leader",
     "writes",
     "writes: queued",
     "writes: with a read",

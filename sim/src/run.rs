@@ -11,6 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::client::Client;
 use crate::fault::Nemesis;
 use crate::machine::{self, HTTP_PORT, Machine};
+use crate::network::NetworkNemesis;
+use crate::operator;
 use crate::random::Random;
 use crate::reached::Reached;
 use crate::swarm::Options;
@@ -50,12 +52,14 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     // Before anything else touches SQLite. The directory is for production's VFS, which nobody asks here.
     rqlite::db::engine::initialize(Path::new("/nowhere"));
     let shared = Shared::new(trace.clone(), options.clients);
-    let machine = Machine::new("n1", options, &shared, manner.is_seeded);
-    machine::prepare(&machine);
+    let names = options.cluster.names();
+    let machines: Vec<Machine> =
+        names.iter().map(|name| Machine::new(name, options, &shared, manner.is_seeded)).collect();
     let mut sim = network(options);
-    {
+    for machine in &machines {
+        machine::prepare(machine);
         let machine = machine.clone();
-        sim.host("n1", move || {
+        sim.host(machine.name().to_string(), move || {
             let machine = machine.clone();
             async move {
                 machine.run_node().await;
@@ -63,12 +67,12 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
             }
         });
     }
-    let server = format!("n1:{HTTP_PORT}");
+    let servers: Vec<String> = names.iter().map(|name| format!("{name}:{HTTP_PORT}")).collect();
     for number in 0..options.clients {
         let name = format!("c{number}");
         let random = Random::new(options.seed).fork(&name);
-        let client = Client::new(&name, &server, &shared.cables, trace.clone());
-        let second = Client::new(&name, &server, &shared.cables, trace.clone());
+        let client = Client::new(&name, &servers, &shared.cables, trace.clone());
+        let second = Client::new(&name, &servers, &shared.cables, trace.clone());
         let (seed, workload, shared) = (random.fork("tasks").next(), options.workload, shared.clone());
         sim.client(name, async move {
             let calls = workload::client(number, [client, second], random, workload, shared);
@@ -77,25 +81,35 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
         });
     }
     {
-        let client = Client::new("check", &server, &shared.cables, trace.clone());
-        let (seed, shared, machine) = (options.seed, shared.clone(), machine.clone());
+        let client = Client::new("check", &servers, &shared.cables, trace.clone());
+        let (seed, machines, shared) = (options.seed, machines.clone(), shared.clone());
         sim.client("check", async move {
-            rqlite::world::runtime::scope(seed, workload::check_everything(client, machine, shared)).await;
+            rqlite::world::runtime::scope(seed, workload::check_everything(client, machines, shared)).await;
+            Ok(())
+        });
+    }
+    if options.cluster.is_cluster() {
+        let random = Random::new(options.seed).fork("operator");
+        let (seed, gap_ms) = (random.fork("tasks").next(), options.cluster.operator_gap_ms);
+        let work = operator::work(random, machines.clone(), gap_ms, shared.clone());
+        sim.client("operator", async move {
+            rqlite::world::runtime::scope(seed, work).await;
             Ok(())
         });
     }
 
-    let mut nemesis = Nemesis::new(options, machine, trace.clone());
+    let mut nemesis = Nemeses::new(options, machines, &trace);
     let failure = caught(|| drive(&mut sim, &mut nemesis, options, &shared));
     let mut reached = shared.history().reached.clone();
-    let disk = &nemesis.machine.disk;
-    reached.add("reads: kept for a slow client", disk.temporaries("result"));
-    reached.add("backups: kept for a slow client", disk.temporaries("lease"));
+    for disk in nemesis.machines.iter().map(|nemesis| &nemesis.machine.disk) {
+        reached.add("reads: kept for a slow client", disk.temporaries("result"));
+        reached.add("backups: kept for a slow client", disk.temporaries("lease"));
+    }
     let report = Report {
         digest: trace.digest(),
         simulated: sim.elapsed(),
-        faults: nemesis.felt,
-        changes: nemesis.machine.disk.changes(),
+        faults: nemesis.felt(),
+        changes: nemesis.machines[0].machine.disk.changes(),
         reached,
         failure,
     };
@@ -127,12 +141,48 @@ const FAULTS_MIN: u64 = 2;
 /// How many times its length the chaos may take until there was enough of it.
 const CHAOS_STRETCH: u32 = 3;
 
-fn is_enough(nemesis: &Nemesis, shared: &Shared) -> bool {
-    nemesis.felt >= FAULTS_MIN && shared.history().reached.count("writes") >= ACKNOWLEDGED_MIN
+/// Everything that goes wrong: on each machine, and between them.
+struct Nemeses {
+    machines: Vec<Nemesis>,
+    network: NetworkNemesis,
+}
+
+impl Nemeses {
+    fn new(options: &Options, machines: Vec<Machine>, trace: &Trace) -> Self {
+        let cluster = &options.cluster;
+        let names = machines.iter().map(|machine| machine.name().to_string()).collect();
+        let random = Random::new(options.seed).fork("network");
+        let (faults, latency_ms) = (cluster.faults.clone(), options.latency_ms);
+        let network = NetworkNemesis::new(random, names, faults, cluster.fault_gap_ms, latency_ms, trace.clone());
+        let machines = machines.into_iter().map(|machine| Nemesis::new(options, machine, trace.clone()));
+        Self { machines: machines.collect(), network }
+    }
+
+    fn felt(&self) -> u64 {
+        self.machines.iter().map(|nemesis| nemesis.felt).sum::<u64>() + self.network.felt
+    }
+
+    fn step(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, is_active: bool) {
+        for nemesis in &mut self.machines {
+            nemesis.step(sim, now, is_active);
+        }
+        self.network.step(sim, now, is_active);
+    }
+
+    fn finish(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
+        self.network.heal(sim);
+        for nemesis in &mut self.machines {
+            nemesis.finish(sim, now);
+        }
+    }
+}
+
+fn is_enough(nemesis: &Nemeses, shared: &Shared) -> bool {
+    nemesis.felt() >= FAULTS_MIN && shared.history().reached.count("writes") >= ACKNOWLEDGED_MIN
 }
 
 /// Steps through the phases; returns why the run failed.
-fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, shared: &Shared) -> Option<String> {
+fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, shared: &Shared) -> Option<String> {
     let chaos = Duration::from_secs(options.seconds);
     let longest = chaos * CHAOS_STRETCH + Duration::from_secs(120);
     let mut began = Duration::ZERO;
@@ -171,15 +221,15 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemesis, options: &Options, s
 }
 
 /// A run in which nothing happened proves nothing.
-fn too_little(nemesis: &Nemesis, shared: &Shared, now: Duration) -> Option<String> {
+fn too_little(nemesis: &Nemeses, shared: &Shared, now: Duration) -> Option<String> {
     let acknowledged = shared.history().reached.count("writes");
     match () {
         () if now < Duration::from_secs(30) => Some(format!("too little: {now:?} simulated, at least 30 s are needed")),
         () if acknowledged < ACKNOWLEDGED_MIN => {
             Some(format!("too little: {acknowledged} writes acknowledged, {ACKNOWLEDGED_MIN} are needed"))
         }
-        () if nemesis.felt < FAULTS_MIN => {
-            Some(format!("too little: {} faults, {FAULTS_MIN} are needed", nemesis.felt))
+        () if nemesis.felt() < FAULTS_MIN => {
+            Some(format!("too little: {} faults, {FAULTS_MIN} are needed", nemesis.felt()))
         }
         () => None,
     }
@@ -193,6 +243,8 @@ fn network(options: &Options) -> turmoil::Sim<'static> {
         .min_message_latency(Duration::from_millis(options.latency_ms.0))
         .max_message_latency(Duration::from_millis(options.latency_ms.1))
         .tcp_capacity(65_536)
+        // Of a link that has failed by `NetworkFault::Loss`, at each segment.
+        .repair_rate(0.3)
         .epoch(UNIX_EPOCH + clock::EPOCH)
         .enable_random_order()
         .rng_seed(options.seed);

@@ -2,7 +2,11 @@
 //!
 //! Each seed leaves some kinds of calls and faults out, so that the others meet more often.
 
+use std::time::Duration;
+
 use crate::fault::{ALL, Fault};
+use crate::machine::RAFT_PORT;
+use crate::network::{ALL as ALL_NETWORK, NetworkFault};
 use crate::random::Random;
 use crate::world::disk::{Counted, Error, Failure};
 
@@ -26,6 +30,7 @@ pub struct Options {
     /// Shortest and longest time between two faults.
     pub fault_gap_ms: (u64, u64),
     pub node: Node,
+    pub cluster: Cluster,
     /// One failure that is there from the start; then the run is short and there are no other faults.
     pub opening: Option<Failure>,
 }
@@ -54,6 +59,89 @@ pub struct Node {
     pub snapshot_entries: u64,
     pub snapshot_wal_bytes: u64,
     pub snapshot_interval_ms: u64,
+}
+
+/// Which nodes there are.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// Form the cluster together; 0 or 1: one node, alone.
+    pub voters: u64,
+    /// Join later, with a vote.
+    pub late: u64,
+    /// Join without a vote.
+    pub non_voters: u64,
+    /// When the late ones begin.
+    pub late_ms: u64,
+    /// What goes wrong between nodes, with weights.
+    pub faults: Vec<(NetworkFault, u64)>,
+    /// Shortest and longest time between two of these.
+    pub fault_gap_ms: (u64, u64),
+    /// Shortest and longest time between two calls of the operator.
+    pub operator_gap_ms: (u64, u64),
+}
+
+impl Cluster {
+    fn draw(mut random: Random) -> Self {
+        // One node alone is the case that ends soonest, and its runs find what needs no second one.
+        let voters = [1, 1, 1, 2, 3, 3, 3, 3, 4, 5][random.below(10) as usize];
+        if voters == 1 && random.chance(2, 3) {
+            return Self { voters, ..Self::default() };
+        }
+        let gap = random.between(500, 4_000);
+        let operator_gap = random.between(1_000, 8_000);
+        Self {
+            voters,
+            late: random.below(2),
+            non_voters: random.below(4) / 2,
+            late_ms: random.between(1_000, 30_000),
+            faults: ALL_NETWORK.iter().copied().filter(|_| random.chance(2, 3)).collect(),
+            fault_gap_ms: (gap, gap + random.between(500, 4_000)),
+            operator_gap_ms: (operator_gap, operator_gap + random.between(1_000, 8_000)),
+        }
+    }
+
+    /// The names of the nodes.
+    pub fn names(&self) -> Vec<String> {
+        let voters = (1..=self.voters.max(1) + self.late).map(|number| format!("n{number}"));
+        voters.chain((1..=self.non_voters).map(|number| format!("r{number}"))).collect()
+    }
+
+    /// Whether there is more than one node.
+    pub fn is_cluster(&self) -> bool {
+        self.names().len() > 1
+    }
+
+    /// When the node `name` is started first.
+    pub fn begins(&self, name: &str) -> Duration {
+        if self.is_first(name) { Duration::ZERO } else { Duration::from_millis(self.late_ms) }
+    }
+
+    /// What the node `name` is told about the others.
+    pub fn arguments(&self, name: &str) -> Vec<String> {
+        if !self.is_cluster() {
+            return Vec::new();
+        }
+        let others = self.names().into_iter().filter(|other| other != name && self.is_first(other));
+        let others: Vec<String> = others.map(|other| format!("{other}:{RAFT_PORT}")).collect();
+        let join = format!("-join={}", others.join(","));
+        match () {
+            () if self.is_first(name) && self.voters <= 1 => Vec::new(),
+            () if self.is_first(name) => {
+                let all: Vec<String> = (1..=self.voters).map(|number| format!("n{number}:{RAFT_PORT}")).collect();
+                vec![format!("-bootstrap-expect={}", self.voters), format!("-join={}", all.join(","))]
+            }
+            () => {
+                let is_voter = name.starts_with('n');
+                let tries = ["-join-attempts=100000".into(), "-join-interval=1s".into()];
+                [join, format!("-raft-non-voter={}", !is_voter)].into_iter().chain(tries).collect()
+            }
+        }
+    }
+
+    /// Whether the node `name` is one of those that form the cluster.
+    fn is_first(&self, name: &str) -> bool {
+        (1..=self.voters.max(1)).any(|number| name == format!("n{number}"))
+    }
 }
 
 impl Options {
@@ -93,6 +181,7 @@ impl Options {
                 snapshot_wal_bytes: [0, 64 << 10, 512 << 10, 4 << 20][random.below(4) as usize],
                 snapshot_interval_ms: random.between(100, 5_000),
             },
+            cluster: Cluster::draw(Random::new(seed).fork("cluster")),
             opening: None,
         }
     }
@@ -111,6 +200,7 @@ impl Options {
             workload,
             faults: Vec::new(),
             node: Node { snapshot_entries: 16, snapshot_wal_bytes: 64 << 10, snapshot_interval_ms: 200 },
+            cluster: Cluster::default(),
             opening: Some(opening),
             ..Self::draw(seed)
         }

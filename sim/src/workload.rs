@@ -1,5 +1,6 @@
 //! What clients do: writes, reads at all levels, backups, loads good and bad; and the check of everything at the end.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -151,6 +152,9 @@ pub async fn client(number: u64, clients: [Client; 2], mut random: Random, optio
     }
     shared.wait_for(Phase::Chaos).await;
     while shared.phase() == Phase::Chaos {
+        if client.servers() > 1 && random.chance(1, 8) {
+            client.turn_to(random.below(client.servers() as u64) as usize);
+        }
         let Workload { writes, reads, backups, loads, bad_loads, texts, .. } = options;
         let mut drawn = random.below(writes + reads + backups + loads + bad_loads + texts);
         let mut is = |weight: u64| {
@@ -176,53 +180,108 @@ pub async fn client(number: u64, clients: [Client; 2], mut random: Random, optio
     shared.stage().busy_clients -= 1;
 }
 
-/// Waits until all is healed and the node has started once more; then nothing may be missing.
-pub async fn check_everything(mut client: Client, machine: Machine, shared: Shared) {
+/// Waits until all is healed and the nodes have started once more; then nothing may be missing.
+pub async fn check_everything(mut client: Client, machines: Vec<Machine>, shared: Shared) {
     shared.wait_for(Phase::Checking).await;
-    let second = Manner::quick(Duration::from_secs(1));
-    let mut last = String::new();
-    let mut is_ready = false;
-    for _ in 0..60 {
-        match client.call(Method::GET, "/readyz", Bytes::new(), second).await {
-            Ok(answer) if answer.status == 200 => is_ready = true,
-            Ok(answer) => last = format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
-            Err(error) => last = error,
+    let names: Vec<String> = machines.iter().map(|machine| machine.name().to_string()).collect();
+    for at in 0..names.len() {
+        let ready = within_a_minute(&mut client, at, "/readyz", |answer| (answer.status == 200).then_some(())).await;
+        shared.history().judge(invariants::stops::check_ready(ready.is_ok(), ready.as_ref().err().map_or("", |e| e)));
+        if ready.is_err() {
+            return;
         }
-        if is_ready {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    shared.history().judge(invariants::stops::check_ready(is_ready, &last));
-    if !is_ready {
-        return;
     }
     for level in LEVELS {
-        if !read_at(&mut client, level, Duration::from_secs(10), &shared).await {
+        let mut answered = false;
+        for _ in 0..TRIES {
+            answered = read_at(&mut client, level, Duration::from_secs(10), &shared).await;
+            if answered {
+                break;
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+        if !answered {
             shared.history().judge::<()>(Err(format!("stops: no answer to a {level} read of a healed node")));
         }
     }
+    check_convergence(&mut client, &names, &shared).await;
     let floor = shared.history().floor();
     let manner = Manner::quick(Duration::from_secs(20));
-    match client.call(Method::GET, "/db/backup", Bytes::new(), manner).await {
-        Ok(answer) if answer.status == 200 => {
-            if let Some(ops) = shared.check_backup(floor, Form::PLAIN, &answer) {
-                let mut history = shared.history();
-                let result = invariants::acknowledged::check_end(&history, &ops);
-                history.judge(result);
-                let result = invariants::once::check_end(&history, &ops);
-                history.judge(result);
+    let mut last = None;
+    let mut is_there = false;
+    for _ in 0..TRIES {
+        match client.call(Method::GET, "/db/backup", Bytes::new(), manner).await {
+            Ok(answer) if answer.status == 200 => {
+                if let Some(ops) = shared.check_backup(floor, Form::PLAIN, &answer) {
+                    let mut history = shared.history();
+                    let result = invariants::acknowledged::check_end(&history, &ops);
+                    history.judge(result);
+                    let result = invariants::once::check_end(&history, &ops);
+                    history.judge(result);
+                }
+                is_there = true;
+                break;
             }
+            answer => last = Some(answer),
         }
-        answer => {
-            shared.history().judge::<()>(Err(format!("stops: no backup of a healed node: {answer:?}")));
-        }
+        tokio::time::sleep(TRY_AGAIN).await;
     }
-    check_temporary_files(&mut client, &machine, &shared).await;
+    if !is_there {
+        shared.history().judge::<()>(Err(format!("stops: no backup of a healed node: {last:?}")));
+    }
+    check_temporary_files(&mut client, &machines, &shared).await;
+}
+
+/// How often, and after what pause, a healed node is asked before it counts as one that doesn't answer.
+const TRIES: usize = 60;
+/// See [`TRIES`].
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+/// Asks the node at `at` until its answer to `path` is what is wanted; else the last that was told.
+async fn within_a_minute<T>(
+    client: &mut Client,
+    at: usize,
+    path: &str,
+    wanted: impl Fn(&Answer) -> Option<T>,
+) -> Result<T, String> {
+    let second = Manner::quick(Duration::from_secs(1));
+    let mut last = String::new();
+    for _ in 0..TRIES {
+        client.turn_to(at);
+        match client.call(Method::GET, path, Bytes::new(), second).await {
+            Ok(answer) => match wanted(&answer) {
+                Some(found) => return Ok(found),
+                None => last = format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
+            },
+            Err(error) => last = error,
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+    Err(last)
+}
+
+/// Nobody writes any more: all nodes come to where the furthest is.
+async fn check_convergence(client: &mut Client, names: &[String], shared: &Shared) {
+    let mut applied = BTreeMap::new();
+    for _ in 0..TRIES {
+        for (at, name) in names.iter().enumerate() {
+            let index = within_a_minute(client, at, "/status", |answer| {
+                let status: Value = serde_json::from_slice(&answer.body).ok()?;
+                status["store"]["raft"]["applied_index"].as_u64()
+            });
+            applied.insert(name.clone(), index.await.ok());
+        }
+        if invariants::convergence::check(&applied).is_ok() {
+            return;
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+    shared.history().judge(invariants::convergence::check(&applied));
 }
 
 /// Calls whose client vanishes, and then nothing may be left of anything.
-async fn check_temporary_files(client: &mut Client, machine: &Machine, shared: &Shared) {
+async fn check_temporary_files(client: &mut Client, machines: &[Machine], shared: &Shared) {
+    let temporary_files = || machines.iter().flat_map(Machine::temporary_files).collect::<Vec<_>>();
     let mut random = Random::new(shared.history().next_id());
     for format in [Format::Binary, Format::Delete, Format::Vacuum, Format::Sql] {
         let path = Form { format, ..Form::PLAIN }.path();
@@ -233,13 +292,13 @@ async fn check_temporary_files(client: &mut Client, machine: &Machine, shared: &
         }
     }
     vanish_during_load(client, &mut random, shared).await;
-    let mut left = machine.temporary_files();
+    let mut left = temporary_files();
     for _ in 0..600 {
         if left.is_empty() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        left = machine.temporary_files();
+        left = temporary_files();
     }
     shared.history().judge(invariants::temporary::check(&left));
 }
@@ -390,7 +449,9 @@ async fn read_at(client: &mut Client, level: &str, timeout: Duration, shared: &S
 
 /// Reads by a query that answers with marks. All rows of an answer must show the same state.
 async fn read_as(client: &mut Client, level: &str, query: &str, manner: Manner, shared: &Shared) -> bool {
-    let floor = shared.history().floor();
+    // Without a level a node answers with what it has, and others may be further on.
+    let is_local = level == "none" && client.servers() > 1;
+    let floor = if is_local { 0 } else { shared.history().floor() };
     let body = serde_json::to_vec(&json!([query])).expect("JSON can be written");
     let path = format!("/db/query?level={level}");
     let result = client.call(Method::POST, &path, body.into(), manner).await;
@@ -416,8 +477,10 @@ async fn read_as(client: &mut Client, level: &str, query: &str, manner: Manner, 
 }
 
 async fn backup(client: &mut Client, random: &mut Random, shared: &Shared) -> bool {
-    let floor = shared.history().floor();
     let form = Form::draw(random);
+    // A node's own state may be behind what others have answered.
+    let is_local = form.is_noleader && client.servers() > 1;
+    let floor = if is_local { 0 } else { shared.history().floor() };
     let mut manner = Manner::quick(Duration::from_secs(15));
     match random.below(8) {
         0 => manner = manner.vanishing(Vanishes::Receiving(random.below(60_000) as usize)),

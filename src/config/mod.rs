@@ -18,7 +18,8 @@ use go_flag::{Parsed, Value};
 
 use tokio::sync::Semaphore;
 
-use crate::{go, queue, version};
+use crate::store::reap;
+use crate::{cluster, go, queue, version};
 
 /// What a node is told. Everything in it was checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +50,11 @@ pub struct Config {
     /// Between two VACUUMs; zero: never.
     pub vacuum_interval: Duration,
     pub raft: RaftTiming,
+    pub cluster: cluster::form::Options,
+    pub reap: reap::Options,
+    pub leave: cluster::leave::Options,
+    /// Longest wait for a connection to another node.
+    pub connect_timeout: Duration,
     /// As given; unknown levels are fine.
     pub raft_log_level: String,
     /// A log entry to pass over.
@@ -150,6 +156,14 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
     check::support(given)?;
     let raft = check::raft_timing(given)?;
 
+    let cluster = cluster::form::Options {
+        join: non_empty(given.text("join")).map_or_else(Vec::new, |join| join.split(',').map(str::to_string).collect()),
+        join_attempts: u64::try_from(given.int("join-attempts")).unwrap_or(0),
+        join_interval: given.duration("join-interval").to_std(),
+        expect: usize::try_from(given.int("bootstrap-expect")).unwrap_or(0),
+        expect_timeout: given.duration("bootstrap-expect-timeout").to_std(),
+        voter: !given.flag("raft-non-voter"),
+    };
     let check::Addresses { http_addr, http_adv, raft_addr, raft_adv } = addresses;
     let node_id = non_empty(given.text("node-id")).unwrap_or(&raft_adv).to_string();
     Ok(Config {
@@ -177,6 +191,16 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
         optimize_interval: given.duration("auto-optimize-int").to_std(),
         vacuum_interval: given.duration("auto-vacuum-int").to_std(),
         raft,
+        cluster,
+        reap: reap::Options {
+            voters: given.duration("raft-reap-node-timeout").to_std(),
+            others: given.duration("raft-reap-read-only-node-timeout").to_std(),
+        },
+        leave: cluster::leave::Options {
+            remove: given.flag("raft-cluster-remove-shutdown"),
+            step_down: given.flag("raft-shutdown-stepdown"),
+        },
+        connect_timeout: given.duration("cluster-connect-timeout").to_std(),
         raft_log_level: given.text("raft-log-level").to_string(),
         skip_entry: Some(given.uint("skip-entry")).filter(|index| *index > 0),
     })
@@ -292,6 +316,17 @@ mod tests {
                 commit_timeout: Duration::from_millis(50),
                 apply_timeout: Duration::from_secs(10),
             },
+            cluster: crate::cluster::form::Options {
+                join: Vec::new(),
+                join_attempts: 5,
+                join_interval: Duration::from_secs(3),
+                expect: 0,
+                expect_timeout: Duration::from_secs(120),
+                voter: true,
+            },
+            reap: Default::default(),
+            leave: crate::cluster::leave::Options { remove: false, step_down: true },
+            connect_timeout: Duration::from_secs(30),
             raft_log_level: "WARN".into(),
             skip_entry: None,
         };
@@ -437,9 +472,10 @@ mod tests {
 
     #[test]
     fn flags_without_their_feature_are_refused_unless_they_say_the_default() {
-        check("-join http://nonsense d", "fatal: not supported yet: -join");
+        check("-disco-mode dns -bootstrap-expect 3 d", "fatal: not supported yet: -disco-mode");
         check("-auth x d", "fatal: not supported yet: -auth");
-        check("-raft-cluster-remove-shutdown=true d", "fatal: not supported yet: -raft-cluster-remove-shutdown");
+        check("-raft-remove-shutdown=true d", "fatal: not supported yet: -raft-remove-shutdown");
+        config("-join http://nonsense -raft-cluster-remove-shutdown=true -raft-reap-node-timeout 1h d");
         check("-write-queue-tx -cpu-profile x d", "fatal: not supported yet: -cpu-profile");
         config("-auth= -write-queue-capacity 0x400 -auto-optimize-int 10m -raft-shutdown-stepdown=false d");
         config("-http-addr :4001 -raft-addr :4002 d");

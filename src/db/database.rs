@@ -147,7 +147,12 @@ impl Database {
         &self.leases
     }
 
-    /// Leases the main file; the caller has just checkpointed, so that it is the applied state.
+    /// Whether the main file alone is the state of the last checkpoint.
+    pub fn is_clean(&self) -> bool {
+        self.state.checkpointing.is_none()
+    }
+
+    /// Leases the main file; it is the state of the last checkpoint.
     pub fn lease(&self) -> Result<Arc<Lease>, Fault> {
         assert!(self.state.checkpointing.is_none(), "a lease is taken only on a clean file");
         self.check_main_file()?;

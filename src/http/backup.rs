@@ -11,6 +11,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::error::{Endpoint, Failure};
 use super::execute::positive;
 use super::params::{self, Params};
+use super::proxy;
 use super::response;
 use super::routes::Call;
 use crate::db::backup::Format;
@@ -20,6 +21,14 @@ use crate::store::backup::{Backup, Options};
 const RAFT_INDEX: HeaderName = HeaderName::from_static("x-rqlite-raft-index");
 
 pub async fn handle(call: Call) -> Response {
+    if let Err(failure) = format(&call.params) {
+        return call.fail(Endpoint::Backup, &failure);
+    }
+    if !call.params.noleader
+        && let Some(response) = proxy::whole(&call, Endpoint::Backup, Bytes::new()).await
+    {
+        return response;
+    }
     match open(&call).await {
         Ok(backup) => {
             call.api.metrics.store.num_backups.increment();

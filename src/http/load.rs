@@ -6,6 +6,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use tokio::time::Instant;
 
 use super::error::{Endpoint, Failure};
+use super::proxy::{self, Sent};
 use super::render::{Render, Trailer};
 use super::response;
 use super::results::served_by;
@@ -14,7 +15,10 @@ use super::routes::Call;
 pub async fn handle(call: Call, body: Body) -> Response {
     let began = Instant::now();
     let length = call.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let body = body.into_data_stream();
+    let body = match proxy::elsewhere(&call, Endpoint::LoadFile, Sent::Stream(body)).await {
+        Ok(body) => proxy::stream(body).into_data_stream(),
+        Err(response) => return response,
+    };
     let loaded = match call.store() {
         Ok(store) => store.load(body, length).await.map_err(Failure::from),
         Err(failure) => Err(failure),

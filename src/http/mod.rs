@@ -21,6 +21,7 @@ mod leader;
 mod licenses;
 mod load;
 mod nodes;
+pub mod proxy;
 mod query;
 mod queue;
 mod readyz;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use hyper::Method;
 use tokio::time::Instant;
 
@@ -12,8 +13,9 @@ use super::execute::positive;
 use super::receive::Received;
 use super::results::Source;
 use super::routes::Call;
-use super::{params, receive, results};
+use super::{params, proxy, receive, results};
 use crate::command::Statement;
+use crate::store::freshness::Freshness;
 use crate::store::query::{Level, Query};
 
 /// How long a linearizable read waits if the client says zero, and always in /db/request.
@@ -21,17 +23,43 @@ pub const LINEARIZABLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub async fn handle(call: Call, body: Body) -> Response {
     let began = Instant::now();
-    match open(&call, body).await {
+    let received = match call.method == Method::GET {
+        true => Ok(of_url(&call)),
+        false => receive::text_or_json(&call, body).await,
+    };
+    let received = match received {
+        Ok(received) => received,
+        Err(failure) => return call.fail(Endpoint::Query, &failure),
+    };
+    if is_local(&call) {
+        if is_stale(&call) {
+            return call.fail(Endpoint::Query, &Failure::StaleRead);
+        }
+    } else if let Some(response) = proxy::whole(&call, Endpoint::Query, received.bytes.clone()).await {
+        return response;
+    }
+    match open(&call, received).await {
         Ok((source, index)) => results::answer(&call, source, began, index).await,
         Err(failure) => call.fail(Endpoint::Query, &failure),
     }
 }
 
-async fn open(call: &Call, body: Body) -> Result<(Source, Option<u64>), Failure> {
-    let received = match call.method == Method::GET {
-        true => of_url(call),
-        false => receive::text_or_json(call, body).await?,
-    };
+/// Whether any node may answer, with what it has.
+fn is_local(call: &Call) -> bool {
+    match call.params.level {
+        params::Level::None => true,
+        params::Level::Auto => call.store().is_ok_and(|store| !store.is_voter()),
+        params::Level::Weak | params::Level::Linearizable | params::Level::Strong => false,
+    }
+}
+
+/// Whether what this node has is older than the client wants.
+pub fn is_stale(call: &Call) -> bool {
+    let freshness = Freshness { most: call.params.freshness.to_std(), is_strict: call.params.freshness_strict };
+    call.store().is_ok_and(|store| store.is_stale(freshness))
+}
+
+async fn open(call: &Call, received: Received) -> Result<(Source, Option<u64>), Failure> {
     call.api.metrics.http.query_stmts_rx.add(received.statements.len());
     let timeout = positive(call.params.linearizable_timeout).unwrap_or(LINEARIZABLE_TIMEOUT);
     let (reading, index) = call.store()?.query(query(call, received.statements, timeout)).await?;
@@ -41,7 +69,8 @@ async fn open(call: &Call, body: Body) -> Result<(Source, Option<u64>), Failure>
 /// A missing `q` is an empty statement.
 pub fn of_url(call: &Call) -> Received {
     let sql = call.params.q.clone().unwrap_or_default();
-    Received { statements: vec![Statement { sql, parameters: Vec::new() }], held: call.api.memory.enter() }
+    let statements = vec![Statement { sql, parameters: Vec::new() }];
+    Received { statements, bytes: Bytes::new(), held: call.api.memory.enter() }
 }
 
 /// What the parameters ask for.

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::error::{Endpoint, Failure};
@@ -29,10 +30,10 @@ async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
     if !params.noleader && !call.store()?.is_leader() {
         return Err(Failure::LeaderNotFound);
     }
-    let Received { statements, held } = match receive::json(call, body).await {
+    let Received { statements, held, .. } = match receive::json(call, body).await {
         // It waits for those before it.
         Err(Failure::Body(body::Error::NoStatements)) if params.wait => {
-            Received { statements: Vec::new(), held: call.api.memory.enter() }
+            Received { statements: Vec::new(), bytes: Bytes::new(), held: call.api.memory.enter() }
         }
         received => received?,
     };

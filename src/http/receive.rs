@@ -24,6 +24,8 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a request asks for, and the memory that it takes.
 pub struct Received {
     pub statements: Vec<Statement>,
+    /// As they came.
+    pub bytes: Bytes,
     pub held: Held,
 }
 
@@ -34,13 +36,13 @@ pub async fn text_or_json(call: &Call, body: Body) -> Result<Received, Failure> 
         return json(call, body).await;
     }
     let (bytes, held) = collect(call, body).await?;
-    Ok(Received { statements: body::parse_text(&bytes), held })
+    Ok(Received { statements: body::parse_text(&bytes), bytes, held })
 }
 
 /// The statements of a body that is JSON whatever it says.
 pub async fn json(call: &Call, body: Body) -> Result<Received, Failure> {
     let (bytes, held) = collect(call, body).await?;
-    Ok(Received { statements: body::parse_json(&bytes)?, held })
+    Ok(Received { statements: body::parse_json(&bytes)?, bytes, held })
 }
 
 /// A whole body.

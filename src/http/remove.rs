@@ -7,9 +7,11 @@ use axum::response::Response;
 use hyper::StatusCode;
 
 use super::error::{Endpoint, Failure};
+use super::execute::positive;
 use super::results::served_by;
 use super::routes::Call;
-use super::{receive, response};
+use super::{proxy, receive, response};
+use crate::store::members;
 
 pub async fn handle(call: Call, body: Body) -> Response {
     match remove(&call, body).await {
@@ -25,14 +27,15 @@ async fn remove(call: &Call, body: Body) -> Result<Response, Failure> {
     let (Some(id), 1) = (fields.get("id"), fields.len()) else {
         return Ok(response::bare(StatusCode::BAD_REQUEST));
     };
-    let store = call.store()?;
-    if !store.is_leader() {
-        return Err(Failure::LeaderNotFound);
+    let id = id.clone();
+    if let Some(response) = proxy::whole(call, Endpoint::Remove, bytes).await {
+        return Ok(response);
     }
-    // A node that isn't there is removed already; so far that is any but this one, and a cluster needs a voter.
-    if id == store.id() {
-        return Err(Failure::Internal("need at least one voter in configuration: {[]}".into()));
-    }
+    let timeout = positive(call.params.timeout).unwrap_or_default();
+    call.store()?.remove(&id, timeout).await.map_err(|error| match error {
+        members::Error::NotLeader => Failure::LeaderNotFound,
+        error => Failure::Internal(error.to_string()),
+    })?;
     let mut response = response::bare(StatusCode::OK);
     served_by(call, &mut response);
     Ok(response)

@@ -80,7 +80,7 @@ impl From<&store::Error> for Failure {
         use store::Error as E;
         match error {
             E::NotReady => Failure::NotReady,
-            E::LeaderNotFound => Failure::LeaderNotFound,
+            E::LeaderNotFound | E::QuorumLost => Failure::LeaderNotFound,
             E::LeadershipLost => Failure::LeadershipLost,
             E::TooBusy => Failure::TooBusy,
             E::DisallowedPragma => Failure::DisallowedPragma,

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::future::BoxFuture;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 use super::error::{Endpoint, Failure};
 use super::memory::{Held, Memory};
@@ -20,6 +20,7 @@ use super::{
     backup, boot, debug, execute, leader, licenses, load, nodes, query, readyz, remove, request, response, root,
     snapshot, sql, status,
 };
+use crate::cluster;
 use crate::config::Config;
 use crate::metrics::{Counter, Metrics};
 use crate::queue::Queue;
@@ -46,6 +47,8 @@ pub struct Api {
     pub store: OnceLock<Store>,
     /// As the store.
     pub queue: OnceLock<Queue<Held>>,
+    /// As the store.
+    pub cluster: OnceLock<cluster::Client>,
 }
 
 /// A request that has passed the common checks.
@@ -53,7 +56,11 @@ pub struct Call {
     pub api: Arc<Api>,
     pub params: Params,
     pub method: Method,
+    /// Path and query, as they came.
+    pub uri: Uri,
     pub headers: HeaderMap,
+    /// By another node, for a client.
+    pub is_forwarded: bool,
 }
 
 impl Call {
@@ -255,9 +262,14 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new().fallback(dispatch).with_state(api)
 }
 
+/// Answers what another node has forwarded. The headers that every answer has are its own.
+pub async fn forwarded(api: Arc<Api>, request: Request) -> Response {
+    checked(api, request, true).await
+}
+
 async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
     let origin = api.config.http_allow_origin.as_ref().and_then(|origin| HeaderValue::try_from(origin).ok());
-    let mut response = checked(api, request).await;
+    let mut response = checked(api, request, false).await;
     for (name, value) in [
         ("x-rqlite-version", RQLITE_VERSION),
         ("access-control-allow-methods", "OPTIONS, GET, POST"),
@@ -271,7 +283,7 @@ async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
     response
 }
 
-async fn checked(api: Arc<Api>, request: Request) -> Response {
+async fn checked(api: Arc<Api>, request: Request, is_forwarded: bool) -> Response {
     let (head, body) = request.into_parts();
     if head.method == Method::OPTIONS {
         return response::bare(StatusCode::OK);
@@ -297,7 +309,8 @@ async fn checked(api: Arc<Api>, request: Request) -> Response {
     if let Some(counter) = route.counter {
         counter(&api.metrics).increment();
     }
-    (route.handle)(Call { api, params, method: head.method, headers: head.headers }, body).await
+    let (method, uri, headers) = (head.method, head.uri, head.headers);
+    (route.handle)(Call { api, params, method, uri, headers, is_forwarded }, body).await
 }
 
 fn decode(path: &str) -> Option<String> {

@@ -28,23 +28,35 @@ pub struct Applied {
 impl Applied {
     /// For db.state.
     pub fn encode(&self) -> Vec<u8> {
-        let message = proto::Applied {
-            last_applied: self.last_applied.as_ref().map(Into::into),
-            membership: Some((&self.membership).into()),
-            foreign_keys: self.foreign_keys,
-            foreign_keys_default: self.foreign_keys_default,
-            engine: self.engine.clone(),
-            cluster_id: self.cluster_id.clone(),
-            incarnation: self.incarnation.clone(),
-            last_change: self.last_change.as_ref().map(Into::into),
-            void: self.void.as_ref().map(Into::into),
-        };
-        message.encode_to_vec()
+        proto::Applied::from(self).encode_to_vec()
     }
 
     /// From db.state; nothing: nothing was applied.
     pub fn decode(bytes: &[u8]) -> Result<Self, convert::Error> {
-        let message = proto::Applied::decode(bytes)?;
+        proto::Applied::decode(bytes)?.try_into()
+    }
+}
+
+impl From<&Applied> for proto::Applied {
+    fn from(applied: &Applied) -> Self {
+        Self {
+            last_applied: applied.last_applied.as_ref().map(Into::into),
+            membership: Some((&applied.membership).into()),
+            foreign_keys: applied.foreign_keys,
+            foreign_keys_default: applied.foreign_keys_default,
+            engine: applied.engine.clone(),
+            cluster_id: applied.cluster_id.clone(),
+            incarnation: applied.incarnation.clone(),
+            last_change: applied.last_change.as_ref().map(Into::into),
+            void: applied.void.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<proto::Applied> for Applied {
+    type Error = convert::Error;
+
+    fn try_from(message: proto::Applied) -> Result<Self, convert::Error> {
         Ok(Self {
             last_applied: message.last_applied.as_ref().map(Into::into),
             membership: message.membership.unwrap_or_default().try_into()?,

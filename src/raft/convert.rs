@@ -14,6 +14,8 @@ pub enum Error {
     Decode(#[from] prost::DecodeError),
     #[error("membership: {0}")]
     Membership(String),
+    #[error("it has no {0}")]
+    Missing(&'static str),
 }
 
 /// The log id of `index`, proposed in `term`.
@@ -57,6 +59,7 @@ impl From<&Membership> for proto::Membership {
             id: id.to_string(),
             raft_addr: node.raft_addr.clone(),
             http_addr: node.http_addr.clone(),
+            wants_vote: node.wants_vote,
         };
         Self {
             configs: membership.get_joint_config().iter().map(set).collect(),
@@ -72,7 +75,8 @@ impl TryFrom<proto::Membership> for Membership {
         let set = |set: proto::VoterSet| set.ids.iter().map(|id| NodeId::from(id.as_str())).collect();
         let configs: Vec<BTreeSet<NodeId>> = membership.configs.into_iter().map(set).collect();
         let node = |node: proto::Node| {
-            (NodeId::from(node.id.as_str()), Node { raft_addr: node.raft_addr, http_addr: node.http_addr })
+            let proto::Node { id, raft_addr, http_addr, wants_vote } = node;
+            (NodeId::from(id.as_str()), Node { raft_addr, http_addr, wants_vote })
         };
         let nodes: BTreeMap<NodeId, Node> = membership.nodes.into_iter().map(node).collect();
         Membership::new(configs, nodes).map_err(|error| Error::Membership(error.to_string()))
@@ -122,7 +126,7 @@ mod tests {
         fn memberships_survive(configs in prop::collection::vec(names(), 1..3), learners in names(), index in any::<u64>()) {
             let ids = configs.iter().chain([&learners]).flatten().cloned();
             let nodes: BTreeMap<_, _> =
-                ids.map(|id| (id.clone(), Node { raft_addr: format!("{id}:1"), http_addr: format!("{id}:2") })).collect();
+                ids.map(|id| (id.clone(), Node { raft_addr: format!("{id}:1"), http_addr: format!("{id}:2"), wants_vote: index % 2 == 0 })).collect();
             let stored = StoredMembership::new(Some(log_id(3, index)), Membership::new(configs, nodes).unwrap());
             prop_assert_eq!(StoredMembership::try_from(proto::StoredMembership::from(&stored)).unwrap(), stored);
         }

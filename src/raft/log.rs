@@ -27,13 +27,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use openraft::{LogIdOptionExt, OptionalSend};
+use openraft::{EntryPayload, LogIdOptionExt, OptionalSend};
 use tokio::sync::oneshot;
 
 pub use error::Error;
 
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
-use crate::world::{Lane, World};
+use crate::world::{Chaos, Lane, World};
 use memory::Memory;
 use start::{Paths, Started};
 use writer::{Active, Job, Shared, Writer, check};
@@ -74,6 +74,7 @@ pub struct Log {
     writer: Lane<Writer>,
     reads: Lane<()>,
     chunk_bytes: usize,
+    chaos: Arc<dyn Chaos>,
 }
 
 impl Log {
@@ -138,6 +139,7 @@ impl Log {
             writer: Lane::start(&*world.lanes, "raft-log", writer),
             reads: Lane::start(&*world.lanes, "raft-log-read", ()),
             chunk_bytes: options.chunk_bytes,
+            chaos: world.chaos.clone(),
         })
     }
 
@@ -229,7 +231,15 @@ impl RaftLogStorage<TypeConfig> for Log {
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         self.submit(|memory| {
-            entries.iter().cloned().for_each(|entry| memory.push(entry));
+            for entry in &entries {
+                let previous = memory.last().map(|id| id.leader_id.term);
+                let payload: &[u8] = match &entry.payload {
+                    EntryPayload::Normal(payload) => &payload.0,
+                    EntryPayload::Blank | EntryPayload::Membership(_) => &[],
+                };
+                self.chaos.appended(entry.log_id.index, entry.log_id.leader_id.term, previous, payload);
+                memory.push(entry.clone());
+            }
             Job::Append { entries, flushed }
         })
     }

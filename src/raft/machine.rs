@@ -30,6 +30,7 @@ use crate::db::lease::{Lease, Leases};
 use crate::db::readers::Current;
 use crate::db::value::StatementResult;
 use crate::metrics::Metrics;
+use crate::peer::Cluster;
 use crate::world::{Open, World};
 
 /// What applying an entry answers to the node that proposed it.
@@ -98,6 +99,7 @@ pub struct Machine {
     /// Files this node received, whose load hasn't begun.
     spools: Vec<Spool>,
     current: Arc<Current>,
+    cluster: Arc<Cluster>,
     observed: Arc<Mutex<Observed>>,
     metrics: Arc<Metrics>,
     /// An entry that an operator passes (`-skip-entry`).
@@ -121,6 +123,8 @@ impl Machine {
         }
         let current = Arc::new(Current::new(database.generation()));
         current.set_foreign_keys(applied.foreign_keys);
+        let cluster = Arc::new(Cluster::default());
+        cluster.set(&applied.cluster_id, &applied.incarnation);
         if applied.last_applied.is_some() {
             // The main file is the checkpoint: nothing is copied.
             metrics.store.num_restores_start_skipped.increment();
@@ -135,6 +139,7 @@ impl Machine {
             load: None,
             spools: Vec::new(),
             current,
+            cluster,
             observed: Arc::new(Mutex::new(observed)),
             metrics,
             skip_entry,
@@ -157,6 +162,11 @@ impl Machine {
     /// What readers open.
     pub fn current(&self) -> &Arc<Current> {
         &self.current
+    }
+
+    /// Which cluster the data is of.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     /// What /status tells.
@@ -262,6 +272,32 @@ impl Machine {
                 Ok(Ok(Leased { lease: machine.database.lease()?, index: machine.last_index() }))
             }
             other => Ok(Err(other)),
+        })
+    }
+
+    /// Leases the state of the last checkpoint, for another node; `None` while the next one is being made. No load is in
+    /// the way: the state is the one before it.
+    pub fn lease_clean(&mut self) -> Result<Option<(Arc<Lease>, Applied)>, Fault> {
+        self.unless_faulty(|machine| {
+            if !machine.database.is_clean() {
+                return Ok(None);
+            }
+            Ok(Some((machine.database.lease()?, machine.clean.clone())))
+        })
+    }
+
+    /// Makes the snapshot at `staged`, which was prepared, the database; `applied` is what it stands for. A load that
+    /// was open has ended before it: no checkpoint lies within one.
+    pub fn install(&mut self, staged: &Path, applied: Applied) -> Result<(), Fault> {
+        self.unless_faulty(|machine| {
+            assert!(applied.last_applied > machine.applied.last_applied, "a snapshot never leads back");
+            let index = applied.last_applied.map_or(0, |id| id.index);
+            machine.replace(staged, applied).map_err(|fault| Fault(format!("snapshot {index}: {}", fault.0)))?;
+            machine.load = None;
+            let chaos = machine.world.chaos.clone();
+            machine.database.writer().connection().look(|connection| chaos.applied(index, connection));
+            tracing::info!(index, "snapshot installed");
+            Ok(())
         })
     }
 
@@ -434,6 +470,7 @@ impl Machine {
             self.applied.foreign_keys_default = on;
             self.set_foreign_keys(on)?;
         }
+        self.cluster.set(&self.applied.cluster_id, &self.applied.incarnation);
         Ok(Response::Done)
     }
 
@@ -524,6 +561,7 @@ impl Machine {
         self.database.adopt(staged, &applied.encode())?;
         self.applied = applied;
         self.clean = self.applied.clone();
+        self.cluster.set(&self.applied.cluster_id, &self.applied.incarnation);
         self.set_foreign_keys(self.applied.foreign_keys)?;
         self.current.set_generation(self.database.generation());
         self.observe(None);

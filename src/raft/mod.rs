@@ -3,6 +3,7 @@
 pub mod types;
 
 pub mod convert;
+pub mod rpc;
 
 pub mod applied;
 
@@ -16,3 +17,9 @@ pub mod log;
 
 pub mod network;
 pub mod observed;
+pub mod service;
+pub mod snapshot;
+pub mod stage;
+
+/// openraft's handle, with our state machine.
+pub type Raft = openraft::Raft<types::TypeConfig, state_machine::StateMachine>;

@@ -10,6 +10,7 @@ use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 
 use super::applied::Applied;
 use super::machine::Machine;
+use super::snapshot::{SnapshotData, Staged};
 use super::types::{LogId, StoredMembership, TypeConfig};
 use crate::db::database::Fault;
 use crate::world::Lane;
@@ -26,9 +27,6 @@ pub struct StateMachine {
     pub machine: Lane<Machine>,
     pub on_fatal: OnFatal,
 }
-
-/// A snapshot is the main file itself: there is nothing to hand over inside a node.
-pub type SnapshotData = ();
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
@@ -59,11 +57,24 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, _: &SnapshotMetaOf<TypeConfig>, (): ()) -> Result<(), io::Error> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "a cluster of one node has nobody to take a snapshot from"))
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMetaOf<TypeConfig>,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let SnapshotData::Received(staged) = snapshot else {
+            unreachable!("only what was received is installed");
+        };
+        let Staged { file, applied } = *staged;
+        assert_eq!(applied.last_applied, meta.last_log_id, "a snapshot is of one state");
+        let installed = self.machine.call(move |machine| machine.install(file.path(), applied)).await;
+        installed.map_err(|fault| {
+            (self.on_fatal)(fault.0.clone());
+            io::Error::other(fault.0)
+        })
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, ()>>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
         let clean = self.machine.call(|machine| machine.clean().clone()).await;
         Ok(clean.last_applied.is_some().then(|| snapshot(clean)))
     }
@@ -73,14 +84,14 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
 
     /// Reports the last checkpoint; `store::checkpoint` made it, and asks openraft to take note by this.
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, ()>, io::Error> {
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
         Ok(snapshot(self.machine.call(|machine| machine.clean().clone()).await))
     }
 }
 
-fn snapshot(clean: Applied) -> SnapshotOf<TypeConfig, ()> {
+fn snapshot(clean: Applied) -> SnapshotOf<TypeConfig, SnapshotData> {
     let meta = SnapshotMetaOf::<TypeConfig> { last_log_id: clean.last_applied, last_membership: clean.membership };
-    SnapshotOf::<TypeConfig, ()> { meta, snapshot: () }
+    SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot: SnapshotData::Own }
 }
 
 /// Applies entries in order; each answer leaves as soon as its entry is applied.

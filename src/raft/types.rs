@@ -61,6 +61,8 @@ impl fmt::Debug for NodeId {
 pub struct Node {
     pub raft_addr: String,
     pub http_addr: String,
+    /// It is to have a vote, once it has caught up.
+    pub wants_vote: bool,
 }
 
 impl fmt::Display for Node {

@@ -14,9 +14,6 @@ use crate::world::Lane;
 /// From this much WAL on, the copy runs beside the writer: about 4 ms of pause a MiB otherwise (design §5).
 const BACKGROUND_FROM: u64 = 8 << 20;
 
-/// More log than this isn't kept for slow followers.
-const LOG_KEPT_MAX: u64 = 64 << 20;
-
 /// SQLite's default page, which decides how many frames a number of bytes is.
 const PAGE_SIZE: u64 = 4096;
 
@@ -205,14 +202,12 @@ async fn purge_log(store: &Store, index: u64, purge: Purge) {
     // openraft purges nothing that it hasn't seen a snapshot of.
     let triggered = store.raft.trigger().snapshot().await;
     // As the reference: trailing logs are 1.25 times the trigger.
-    let window = store.options.checkpoint.entries + store.options.checkpoint.entries / 4;
-    let is_long = store.log.stats().bytes > LOG_KEPT_MAX;
-    let upto = match purge {
-        Purge::All => index,
-        Purge::Keep(entries) => index.saturating_sub(entries),
-        Purge::Window if is_long => index,
-        Purge::Window => index.saturating_sub(window),
+    let window = match purge {
+        Purge::All => 0,
+        Purge::Keep(entries) => entries,
+        Purge::Window => store.options.checkpoint.entries + store.options.checkpoint.entries / 4,
     };
+    let upto = store.need(index, window).purge();
     let purged = match triggered {
         Ok(()) if upto > 0 => store.raft.trigger().purge_log(upto).await,
         other => other,

@@ -10,6 +10,9 @@ pub enum Error {
     NotReady,
     #[error("leader not found")]
     LeaderNotFound,
+    /// Nobody leads any more, for all this node knows: the outcome is unknown.
+    #[error("leader not found")]
+    QuorumLost,
     /// The outcome is unknown.
     #[error("leadership lost while committing log")]
     LeadershipLost,

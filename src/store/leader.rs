@@ -9,26 +9,12 @@ use openraft::async_runtime::WatchReceiver;
 use super::{Error, Store};
 use crate::command::{Kind, Limits, LoadAbort, Settings};
 use crate::db::engine;
-use crate::raft::types::NodeId;
 
 /// How long taking office may take, before it is tried again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Forms the cluster of this one node, if it was never part of any. A sole voter campaigns at once.
-pub async fn bootstrap(store: &Store) -> Result<(), Error> {
-    let raft = |error: String| Error::Raft(error);
-    if !store.raft.is_initialized().await.map_err(|error| raft(error.to_string()))? {
-        tracing::info!("bootstrapping single new node");
-        let id = NodeId::from(store.options.node_id.as_str());
-        let members = std::collections::BTreeMap::from([(id, store.options.node.clone())]);
-        store.raft.initialize(members).await.map_err(|error| raft(error.to_string()))?;
-    }
-    let voters: Vec<_> = store.raft.voter_ids().collect();
-    if voters.len() == 1 && voters[0].as_str() == store.options.node_id {
-        store.raft.trigger().elect(false).await.map_err(|error| raft(error.to_string()))?;
-    }
-    Ok(())
-}
+/// Between two attempts.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Takes office in every term that this node leads, for ever.
 pub async fn watch(store: Store) {
@@ -40,12 +26,17 @@ pub async fn watch(store: Store) {
             (metrics.state == ServerState::Leader, metrics.vote.leader_id.term)
         };
         if is_leader && term != Some(current) {
-            match take_office(&store).await {
+            store.world.chaos.leads(current);
+            match take_office(&store, current).await {
                 Ok(()) => {
                     term = Some(current);
                     store.metrics.store.leader_changes_observed.increment();
                 }
-                Err(error) => tracing::debug!(%error, "lost office at once"),
+                Err(error) => {
+                    tracing::debug!(%error, "office was not taken");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
             }
         }
         if metrics.changed().await.is_err() {
@@ -54,13 +45,14 @@ pub async fn watch(store: Store) {
     }
 }
 
-async fn take_office(store: &Store) -> Result<(), Error> {
+async fn take_office(store: &Store, term: u64) -> Result<(), Error> {
     // Settings are compared with the state that this term begins with: a leader commits all that is in its log, also
     // what it had not committed before it was restarted.
     store.read_index(TIMEOUT).await?;
     let begins_with = store.log.last().map(|id| id.index);
     let applied = store.raft.wait(Some(TIMEOUT)).applied_index_at_least(begins_with, "a new leader's log").await;
     applied.map_err(|error| Error::Raft(error.to_string()))?;
+    store.office.take(term);
     let (applied, foreign_load) =
         store.machine.call(|machine| (machine.applied().clone(), machine.foreign_load())).await;
     tracing::info!("this node (ID={}) is now Leader", store.options.node_id);

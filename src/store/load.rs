@@ -240,6 +240,10 @@ impl Store {
             // The file was found to be good: what stands in its way is this node's.
             return Err(self.abort(load_id, Error::Raft(why)).await);
         }
+        let index = self.machine.call(|machine| machine.applied().last_applied.map_or(0, |id| id.index)).await;
+        if let Err(error) = self.staged_elsewhere(load_id, index).await {
+            return Err(self.abort(load_id, error).await);
+        }
         let commit = Kind::LoadCommit(LoadCommit { load_id, size, crc32c, unchanged_since });
         let limits = Limits { max_bytes: self.free_space.max_bytes().unwrap_or(0), ..Limits::default() };
         let answer = match self.propose(commit, limits).await {

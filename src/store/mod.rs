@@ -12,17 +12,22 @@ pub mod backup;
 pub mod boot;
 pub mod checkpoint;
 pub mod execute;
+pub mod freshness;
 pub mod leader;
 pub mod load;
 pub mod maintenance;
 pub mod members;
+pub mod purge;
 pub mod query;
+pub mod reap;
 pub mod request;
+pub mod role;
 pub mod snapshot;
 pub mod status;
 
 mod error;
 mod free_space;
+mod stage;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -42,16 +47,20 @@ use crate::db::database::Paths;
 use crate::db::engine;
 use crate::db::readers::{Bounds, Current, Readers};
 use crate::metrics::Metrics;
+use crate::peer::{self, Hello, Identity, Peers};
+use crate::raft::Raft;
 use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
-use crate::raft::network::NoPeers;
+use crate::raft::network::{Network, Promises};
 use crate::raft::observed::Observed;
+use crate::raft::service::{Contact, RaftService};
+use crate::raft::snapshot::{Outgoing, Receiver, Source};
 use crate::raft::state_machine::{OnFatal, StateMachine};
 use crate::raft::types::{LogId, Node, NodeId, Payload, TypeConfig};
+use crate::version::RQLITE_VERSION;
 use crate::world::{Lane, World};
 use free_space::FreeSpace;
-
-type Raft = openraft::Raft<TypeConfig, StateMachine>;
+use role::Office;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -65,6 +74,9 @@ pub struct Options {
     pub maintenance: maintenance::Options,
     /// Quorum not heard for this long: the lease is over.
     pub leader_lease: Duration,
+    /// The longest wait for a connection to another node.
+    pub connect_timeout: Duration,
+    pub reap: reap::Options,
     /// An entry that is passed without being applied; 0: none.
     pub skip_entry: u64,
     pub metrics: Arc<Metrics>,
@@ -89,6 +101,13 @@ pub struct Store {
     metrics: Arc<Metrics>,
     free_space: Arc<FreeSpace>,
     counters: Arc<checkpoint::Counters>,
+    identity: Arc<Identity>,
+    peers: Arc<Peers>,
+    client: peer::Client,
+    contact: Contact,
+    promises: Promises,
+    outgoing: Outgoing,
+    office: Office,
     /// Why this node can't go on.
     fatal: watch::Sender<Option<String>>,
 }
@@ -134,13 +153,21 @@ impl Store {
             log.purge(void).await.map_err(|error| Error::Raft(error.to_string()))?;
         }
         let readers = Readers::new(world, &paths, machine.current().clone(), options.readers);
+        let identity = Arc::new(Identity::new(introduction(&options), machine.cluster().clone()));
+        let peers = Arc::new(Peers::default());
+        let connect = options.connect_timeout;
+        let client = peer::Client::new(world.net.clone(), identity.clone(), peers.clone(), connect);
         let (current, observed) = (machine.current().clone(), machine.observed().clone());
         let machine = Lane::start(&*world.lanes, "writer", machine);
         let state_machine = StateMachine { machine: machine.clone(), on_fatal };
         let config = raft_config(options.leader_lease)?;
         let id = NodeId::from(options.node_id.as_str());
         let last = log.last();
-        let raft = Raft::new(id, config, NoPeers, log.clone(), state_machine)
+        let (promises, outgoing) = (Promises::default(), Outgoing::default());
+        let source = Source { world: world.clone(), machine: machine.clone(), outgoing: outgoing.clone() };
+        let patience = options.leader_lease;
+        let network = Network { client: client.clone(), source, patience, promises: promises.clone() };
+        let raft = Raft::new(id, config, network, log.clone(), state_machine)
             .await
             .map_err(|error| Error::Raft(error.to_string()))?;
         // Asked of Raft's core: the metrics are empty until it has begun to run.
@@ -164,9 +191,58 @@ impl Store {
             observed,
             strong_read_term: Arc::default(),
             counters: Arc::default(),
+            identity,
+            peers,
+            client,
+            contact: Contact::default(),
+            promises,
+            outgoing,
+            office: Office::default(),
             fatal,
         };
         Ok(store)
+    }
+
+    /// What this node does on Raft's behalf when others ask.
+    pub fn raft_service(&self) -> RaftService {
+        let receiver = Receiver {
+            world: self.world.clone(),
+            paths: self.paths.clone(),
+            raft: self.raft.clone(),
+            permit: tokio::sync::Semaphore::new(1),
+        };
+        let (raft, machine, contact) = (self.raft.clone(), self.machine.clone(), self.contact.clone());
+        RaftService { raft, receiver, machine, contact }
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Calls to other nodes, and what was heard of them.
+    pub fn peers(&self) -> (&peer::Client, &Arc<Peers>) {
+        (&self.client, &self.peers)
+    }
+
+    /// The addresses behind `address`.
+    pub async fn resolve(&self, address: &str) -> std::io::Result<Vec<std::net::SocketAddr>> {
+        self.world.net.resolve(address).await
+    }
+
+    /// A random number.
+    pub fn random(&self) -> u64 {
+        self.world.entropy.next_u64()
+    }
+
+    /// Waits until everything up to `index` is applied here; false: not in time.
+    pub async fn catch_up(&self, index: u64, timeout: Duration) -> bool {
+        self.raft.wait(Some(timeout)).applied_index_at_least(Some(index), "in sync with the leader").await.is_ok()
+    }
+
+    /// The last entry that this node knows to be committed.
+    pub fn commit_index(&self) -> u64 {
+        self.raft.metrics().borrow_watched().local_committed.map_or(0, |id| id.index)
     }
 
     /// Waits until this node can't go on, and says why.
@@ -206,11 +282,6 @@ impl Store {
         self.raft.metrics().borrow_watched().last_applied >= self.ready_at
     }
 
-    /// Whether this node leads.
-    pub fn is_leader(&self) -> bool {
-        self.raft.is_leader()
-    }
-
     /// Writes a command to the log and waits until it is applied here.
     async fn propose(&self, kind: Kind, limits: Limits) -> Result<Proposed, Error> {
         let mut seed = [0; 16];
@@ -219,15 +290,35 @@ impl Store {
         let seed = seed.to_vec().into();
         let command = Command { time_ms, seed, limits: Some(limits), kind: Some(kind) };
         self.metrics.store.num_uncompressed_commands.increment();
-        match self.raft.client_write(Payload::from(&command)).await {
+        let payload = Payload::from(&command);
+        match self.while_led(self.raft.client_write(payload)).await? {
             Ok(written) => Ok(Proposed { index: written.log_id.index, response: written.data }),
             Err(error) => Err(write_error(error)),
         }
     }
 
+    /// Does what only a leader can answer. openraft leaves what waits for a quorum pending for as long as there is
+    /// none; here it ends with the leader's lease, and what becomes of it is unknown (design §8).
+    ///
+    /// Errors: [`Error::QuorumLost`].
+    async fn while_led<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(self.options.leader_lease / 4, work.as_mut()).await {
+                Ok(done) => return Ok(done),
+                Err(_) if self.leader().is_none() => return Err(Error::QuorumLost),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Confirms that this node leads, and waits until everything committed so far is applied.
     async fn read_index(&self, timeout: Duration) -> Result<(), Error> {
-        let confirmed = tokio::time::timeout(timeout, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        let confirming = self.while_led(self.raft.ensure_linearizable(ReadPolicy::ReadIndex));
+        let confirmed = match tokio::time::timeout(timeout, confirming).await {
+            Ok(confirmed) => Ok(confirmed?),
+            Err(elapsed) => Err(elapsed),
+        };
         self.metrics.store.num_verify_leader.increment();
         if !matches!(confirmed, Ok(Ok(_))) {
             self.metrics.store.num_verify_leader_failed.increment();
@@ -260,6 +351,18 @@ fn write_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Er
     }
 }
 
+/// What this node says of itself to others.
+fn introduction(options: &Options) -> Hello {
+    Hello {
+        node_id: options.node_id.clone(),
+        raft_addr: options.node.raft_addr.clone(),
+        http_addr: options.node.http_addr.clone(),
+        version: RQLITE_VERSION.into(),
+        sqlite_version: engine::sqlite_version().into(),
+        ..Hello::default()
+    }
+}
+
 /// A log whose beginning is purged needs the database that the purged part became.
 fn check_belong_together(log: &Log, machine: &Machine, directory: &Path) -> Result<(), Error> {
     let next = machine.applied().last_applied.map_or(0, |id| id.index + 1);
@@ -283,6 +386,9 @@ fn raft_config(leader_lease: Duration) -> Result<Arc<openraft::Config>, Error> {
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
+        // A leader sends entries before it has synced them: restarted in its old term, it would give their indexes to
+        // others in that term, and followers that have the first ones would never know (simulation, seed 5).
+        enable_leader_restore: Some(false),
         ..Default::default()
     };
     config.validate().map(Arc::new).map_err(|error| Error::Raft(error.to_string()))

@@ -58,13 +58,10 @@ impl Store {
         }
         match level {
             Level::None => Ok(None),
-            Level::Weak | Level::Auto => {
-                if self.is_leader() {
-                    Ok(None)
-                } else {
-                    Err(Error::LeaderNotFound)
-                }
-            }
+            Level::Auto if !self.is_voter() => Ok(None),
+            Level::Weak | Level::Auto if self.is_in_office() => Ok(None),
+            // A leader that has just been elected, or hands over, asks the others.
+            Level::Weak | Level::Auto => self.read_index(timeout).await.map(|()| None),
             Level::Linearizable => self.read_index(timeout).await.map(|()| None),
             Level::Strong => {
                 let proposed = self.propose(Kind::Barrier(Barrier {}), Limits::default()).await?;

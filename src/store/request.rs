@@ -38,6 +38,14 @@ impl Store {
         Ok(Requested::Logged(executed, index))
     }
 
+    /// Whether nothing is written, as far as this node's schema tells.
+    pub async fn reads_only(&self, statements: Vec<Statement>) -> Result<(Vec<Statement>, bool), Error> {
+        check_pragmas(&statements)?;
+        let (statements, classes) = self.readers.classify(statements).await.ok_or(Error::TooBusy)?;
+        let reads_only = classes?.iter().all(|class| matches!(class, Ok(Class::Read)));
+        Ok((statements, reads_only))
+    }
+
     /// What SQLite has against each statement, as the schema is now; nothing is run.
     pub async fn analyze(&self, statements: Vec<Statement>) -> Result<(Vec<Statement>, Vec<Option<String>>), Error> {
         let (statements, classes) = self.readers.classify(statements).await.ok_or(Error::TooBusy)?;

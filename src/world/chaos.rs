@@ -8,4 +8,10 @@ pub trait Chaos: Send + Sync {
     /// Called on the writer's lane after the entry at `index` was applied, and when the state at `index` was found at
     /// start, with the writer's connection, to be read only.
     fn applied(&self, _index: u64, _connection: &rusqlite::Connection) {}
+
+    /// Called before an entry is appended to the log; `previous` is the term of the one before it.
+    fn appended(&self, _index: u64, _term: u64, _previous: Option<u64>, _payload: &[u8]) {}
+
+    /// Called when this node finds that it leads in `term`.
+    fn leads(&self, _term: u64) {}
 }

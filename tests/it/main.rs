@@ -8,6 +8,7 @@ mod backups;
 mod boot;
 mod bounds;
 mod chinook;
+mod cluster;
 mod command_line;
 mod data_directory;
 mod diagnostics;

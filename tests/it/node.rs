@@ -45,6 +45,16 @@ impl Node {
         }
     }
 
+    /// Where other nodes find it.
+    pub fn raft(&self) -> String {
+        self.raft.clone()
+    }
+
+    /// From its next start on; the last of equal flags counts.
+    pub fn add_flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|flag| flag.to_string()));
+    }
+
     /// Starts it and waits until it serves.
     #[track_caller]
     pub fn start(&mut self) {

@@ -11,13 +11,19 @@
 //! | [`integrity`] | SQLite finds no damage | at each backup, at the end |
 //! | [`model`] | the state is what plain SQLite makes of the same operations | at each backup, at the end |
 //! | [`loads`] | a load replaces everything by exactly the file | at each applied load |
+//! | [`elections`] | a term has one leader | at each new leader |
+//! | [`logs`] | equal entries have equal pasts | at each appended entry |
+//! | [`convergence`] | every node comes to the same index | at the end |
 //! | [`temporary`] | temporary files are gone after any outcome | at the end, and when all clients are done |
 //! | [`stops`] | a node stops only for a reason, and starts when nothing is in its way | at each stop |
 
 pub mod acknowledged;
 pub mod backups;
+pub mod convergence;
+pub mod elections;
 pub mod integrity;
 pub mod loads;
+pub mod logs;
 pub mod model;
 pub mod once;
 pub mod reads;

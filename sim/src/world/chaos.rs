@@ -10,8 +10,21 @@ use rusqlite::Connection;
 use crate::random::Random;
 use crate::trace::Trace;
 
-/// What looks at an applied entry.
-pub type Observer = Box<dyn Fn(u64, &Connection) + Send + Sync>;
+/// What looks at the node.
+pub trait Observer: Send + Sync {
+    /// See [`Chaos::applied`].
+    fn applied(&self, index: u64, connection: &Connection);
+    /// See [`Chaos::appended`].
+    fn appended(&self, _index: u64, _term: u64, _previous: Option<u64>, _payload: &[u8]) {}
+    /// See [`Chaos::leads`].
+    fn leads(&self, _term: u64) {}
+}
+
+impl<F: Fn(u64, &Connection) + Send + Sync> Observer for F {
+    fn applied(&self, index: u64, connection: &Connection) {
+        self(index, connection);
+    }
+}
 
 /// A node's chaos.
 pub struct SimChaos {
@@ -20,12 +33,12 @@ pub struct SimChaos {
     alive: Random,
     random: Mutex<Random>,
     trace: Trace,
-    observer: Observer,
+    observer: Box<dyn Observer>,
 }
 
 impl SimChaos {
     /// Chaos of the machine `name`, drawn from `random`; `alive` decides how often each path is taken.
-    pub fn new(name: &str, alive: Random, random: Random, trace: Trace, observer: Observer) -> Self {
+    pub fn new(name: &str, alive: Random, random: Random, trace: Trace, observer: Box<dyn Observer>) -> Self {
         Self { name: name.into(), alive, random: Mutex::new(random), trace, observer }
     }
 }
@@ -44,6 +57,14 @@ impl Chaos for SimChaos {
     }
 
     fn applied(&self, index: u64, connection: &Connection) {
-        (self.observer)(index, connection);
+        self.observer.applied(index, connection);
+    }
+
+    fn appended(&self, index: u64, term: u64, previous: Option<u64>, payload: &[u8]) {
+        self.observer.appended(index, term, previous, payload);
+    }
+
+    fn leads(&self, term: u64) {
+        self.observer.leads(term);
     }
 }

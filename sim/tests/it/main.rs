@@ -30,6 +30,7 @@ mod determinism;
 mod disk;
 mod every_operation;
 mod h15_gate;
+mod install;
 mod load_swap;
 mod node_state;
 mod raft_log;

@@ -1,5 +1,6 @@
 //! A store on a simulated disk and a paused clock, without network: what a node does beneath its API, call by call.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,12 +65,14 @@ impl Served {
             checkpoint: checkpoint::Options { entries: 1 << 40, wal_bytes: 0, interval: Duration::from_secs(1 << 30) },
             maintenance: maintenance::Options { optimize: Duration::ZERO, vacuum: Duration::ZERO },
             leader_lease: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(30),
+            reap: Default::default(),
             skip_entry: 0,
             metrics: Default::default(),
         };
         let store = Store::open(&world, options).await.unwrap();
         spawn(leader::watch(store.clone()));
-        leader::bootstrap(&store).await.unwrap();
+        store.bootstrap(BTreeMap::from([store.node()])).await.unwrap();
         let served = Self { disk, store, _directory, _vfs: vfs };
         served.wait_for("a leader", || served.store.is_leader()).await;
         served.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, b)").await;
