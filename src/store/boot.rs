@@ -71,6 +71,7 @@ impl Store {
 
         let spool = self.world.entropy.next_u64();
         self.machine.call(move |machine| machine.add_spool(Spool { id: spool, file })).await;
+        let _history = self.history.lock().await;
         let boot = Kind::Boot(Boot { spool, incarnation: self.draw_id() });
         let index = match self.propose(boot, Limits::default()).await {
             Ok(Proposed { index, response: Response::Done }) => index,

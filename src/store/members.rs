@@ -133,6 +133,18 @@ impl Store {
         &self.options.node_id
     }
 
+    /// Waits until nothing is left of what a boot made void: nobody may be sent it (hazard H12).
+    async fn wait_for_purge(&self, deadline: Instant) -> Result<(), Error> {
+        let void = self.machine.call(|machine| machine.applied().void).await;
+        while self.raft.metrics().borrow_watched().purged < void {
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout);
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
     /// Makes `joiner` a member. Returns when it is one, and has its vote if it is to have one.
     ///
     /// Source: server.md §2.2, what the receiver does.
@@ -163,7 +175,10 @@ impl Store {
         }
         let node =
             Node { raft_addr: joiner.raft_addr.clone(), http_addr: joiner.http_addr.clone(), wants_vote: joiner.voter };
+        let history = timeout_at(deadline, self.history.lock()).await.map_err(|_| Error::Timeout)?;
+        self.wait_for_purge(deadline).await?;
         self.change(deadline, |membership| Ok(add(membership, &id, &node))).await?;
+        drop(history);
         while joiner.voter && joined != Joined::Already && !self.has_vote(&id) {
             if Instant::now() >= deadline {
                 return Err(Error::Timeout);

@@ -98,6 +98,8 @@ pub struct Store {
     observed: Arc<Mutex<Observed>>,
     /// The term of the last strong read; 0: none.
     strong_read_term: Arc<AtomicU64>,
+    /// Held while a node joins, and by a boot until the log that it made void is purged (hazard H12).
+    history: Arc<tokio::sync::Mutex<()>>,
     metrics: Arc<Metrics>,
     free_space: Arc<FreeSpace>,
     counters: Arc<checkpoint::Counters>,
@@ -190,6 +192,7 @@ impl Store {
             current,
             observed,
             strong_read_term: Arc::default(),
+            history: Arc::default(),
             counters: Arc::default(),
             identity,
             peers,

@@ -259,3 +259,27 @@ fn a_node_removes_itself_when_it_is_stopped() {
     // One of two: without the other it could not be written.
     assert_eq!(write(&cluster.nodes[0], 1)["results"][0]["rows_affected"], 1);
 }
+
+/// The log from before the boot would make the old database of it.
+#[test]
+fn a_booted_database_reaches_who_joins() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let connection = rusqlite::Connection::open(file.path()).unwrap();
+    connection.execute_batch("CREATE TABLE booted(a); INSERT INTO booted VALUES(7)").unwrap();
+    drop(connection);
+    let mut cluster = Cluster::form(1);
+    cluster.nodes[0].execute("CREATE TABLE before(a)");
+    let booted = cluster.nodes[0].request("POST", "/boot", &[], std::fs::read(file.path()).unwrap());
+    assert_eq!(booted.status(), 200);
+    cluster.nodes[0].execute("INSERT INTO booted VALUES(8)");
+    cluster.join(&[]);
+    let tables = "/db/query?level=none&q=SELECT%20group_concat(name),%20(SELECT%20sum(a)%20FROM%20booted)%20FROM%20sqlite_schema";
+    eventually("the booted database is on both nodes", || {
+        cluster.nodes.iter().all(|node| get(node, tables).json()["results"][0]["values"] == json!([["booted", 15]]))
+    });
+    let refused = cluster.nodes[0].request("POST", "/boot", &[], std::fs::read(file.path()).unwrap());
+    let refused = (refused.status().as_u16(), String::from_utf8_lossy(refused.body()).into_owned());
+    let leader = cluster.leader(0);
+    let text = if leader == 0 { "not single-node\n" } else { "not leader\n" };
+    assert_eq!(refused, (503, text.to_string()));
+}

@@ -12,9 +12,10 @@ fn no_read_shows_half_a_request() {
         served.insert(20).await;
         let before = served.query(&["SELECT id FROM t"]).await.unwrap();
         let taken = take(&before, 1).await;
-        let statements = ["INSERT INTO t(b) VALUES(1)", "INSERT INTO t(b) VALUES(2)"];
+        // Behind a read, writes share no transaction.
+        let statements = ["SELECT 1", "INSERT INTO t(b) VALUES(1)", "INSERT INTO t(b) VALUES(2)"];
         let statements = statements.map(|sql| Statement { sql: sql.into(), parameters: Vec::new() }).into();
-        // The first statement writes a frame, in two writes; the second meets the failure.
+        // The first INSERT writes a frame, in two writes; the second meets the failure.
         let (path, error) = (".sqlite-wal".into(), Error::Io);
         served.disk.arm(Failure { counted: Counted::Writes, path, after: 2, error });
         let failed = served.store.execute(Execute { statements, transaction: false }, None).await;
