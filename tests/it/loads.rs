@@ -30,12 +30,29 @@ impl Old {
         Old { node, _directory: directory }
     }
 
-    /// The load is refused with this status and text, and nothing has changed, before and after a restart.
+    /// The load is refused with this status and text, and nothing has changed, before and after a restart. So is the
+    /// boot, if there is enough to look at.
     #[track_caller]
     fn refuses(&mut self, body: &[u8], status: u16, text: &str) {
         let answer = self.node.post("/db/load", body);
         assert_eq!((answer.status, answer.text()), (status, text.to_string()));
         self.is_unchanged();
+        let answer = self.node.post("/boot", body);
+        let want = if body.len() < 32 { (503, "EOF\n".to_string()) } else { (status, text.to_string()) };
+        assert_eq!((answer.status, answer.text()), want);
+        self.is_unchanged();
+    }
+
+    /// The same, where the reason is SQLite's to tell.
+    #[track_caller]
+    fn refuses_as_invalid(&mut self, body: &[u8]) {
+        for path in ["/db/load", "/boot"] {
+            let answer = self.node.post(path, body);
+            let text = answer.text();
+            assert!(answer.status == 400 && text.starts_with("invalid SQLite data: "), "{path}: {text}");
+            assert_eq!(text.lines().count(), 1, "{path}: {text}");
+            self.is_unchanged();
+        }
     }
 
     #[track_caller]
@@ -126,9 +143,7 @@ mod s29_bad_loads {
         // The header tells another size of page than the file was written with.
         let mut lie = good.clone();
         lie[16..18].copy_from_slice(&1024u16.to_be_bytes());
-        let answer = old.node.post("/db/load", &lie);
-        assert!(answer.status == 400 && answer.text().starts_with(INVALID), "{}", answer.text());
-        old.is_unchanged();
+        old.refuses_as_invalid(&lie);
         lie[16..18].copy_from_slice(&1000u16.to_be_bytes());
         old.refuses(&lie, 400, &format!("{INVALID}page size 1000 is not a power of two\n"));
 
@@ -136,10 +151,7 @@ mod s29_bad_loads {
         for page in [4, length / size - 2] {
             let mut overwritten = good.clone();
             overwritten[page * size..][..size].fill(0xa5);
-            let answer = old.node.post("/db/load", &overwritten);
-            assert!(answer.status == 400 && answer.text().starts_with(INVALID), "page {page}: {}", answer.text());
-            assert_eq!(answer.text().lines().count(), 1, "{}", answer.text());
-            old.is_unchanged();
+            old.refuses_as_invalid(&overwritten);
         }
     }
 
@@ -153,17 +165,22 @@ mod s29_bad_loads {
               WHERE name = 'ti';
              DELETE FROM sqlite_schema WHERE name = 'ui';"
         ));
-        let answer = old.node.post("/db/load", &lacking);
-        assert!(answer.status == 400 && answer.text().starts_with(INVALID), "{}", answer.text());
-        old.is_unchanged();
+        old.refuses_as_invalid(&lacking);
     }
 
     #[test]
     fn larger_than_the_free_disk() {
+        announced_is_too_large("/db/load", b"");
+        announced_is_too_large("/boot", &file(ROWS)[..100]);
+    }
+
+    #[track_caller]
+    fn announced_is_too_large(path: &str, beginning: &[u8]) {
         let mut old = Old::new();
         let mut client = raw(&old.node);
-        write!(client, "POST /db/load HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1u64 << 60).unwrap();
-        // Answered before anything is sent.
+        write!(client, "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1u64 << 60).unwrap();
+        client.write_all(beginning).unwrap();
+        // Answered before the rest is sent.
         let mut answer = String::new();
         let mut buffer = [0; 1000];
         while !answer.contains(" free\n") {
@@ -180,9 +197,10 @@ mod s29_bad_loads {
     fn a_client_that_is_gone() {
         let mut old = Old::new();
         let good = file(ROWS);
-        for sent in [0, 1, 100, good.len() / 2, good.len() - 1] {
+        for sent in [0, 1, 100, 101, good.len() / 2, good.len() / 2 + 1, good.len() - 2, good.len() - 1] {
             let mut client = raw(&old.node);
-            write!(client, "POST /db/load HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", good.len()).unwrap();
+            let path = if sent % 2 == 0 { "/boot" } else { "/db/load" };
+            write!(client, "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", good.len()).unwrap();
             client.write_all(&good[..sent]).unwrap();
             drop(client);
         }
@@ -201,12 +219,18 @@ mod s48_good_loads {
     /// What is loaded is what is there, and what comes out of it again, in each format.
     #[track_caller]
     fn is_loaded(sql: &str) {
+        is_loaded_by("/db/load", r#"{"results":[]}"#, sql);
+        is_loaded_by("/boot", "", sql);
+    }
+
+    #[track_caller]
+    fn is_loaded_by(path: &str, done: &str, sql: &str) {
         let original = file(sql);
         let directory = tempfile::tempdir().unwrap();
         let mut node = Node::new(directory.path(), &[]);
         node.start();
-        let answer = node.post("/db/load", &original);
-        assert_eq!((answer.status, answer.text()), (200, r#"{"results":[]}"#.to_string()), "{sql}");
+        let answer = node.post(path, &original);
+        assert_eq!((answer.status, answer.text()), (200, done.to_string()), "{path} {sql}");
         let want = content(&original);
         for path in ["/db/backup", "/db/backup?fmt=delete", "/db/backup?vacuum"] {
             let backup = node.request("GET", path, &[], Vec::new());

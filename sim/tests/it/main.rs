@@ -16,6 +16,7 @@
 //! | S29 a bad file destroys the database | `it` loads, `s29_bad_loads`; seeds, `refused`; mutant 04 |
 //! | S31 a slow client of a backup blocks others | [`h15_gate`], `a_client_that_stops...`; `it` backups, `s31_...` |
 //! | S37 a damaged backup with a 200 | seeds, `backups`; mutant 16; [`h15_gate`], `a_backup_that_cant_be_kept...` |
+//! | S38 a crash after the swap of a boot | `it` boot; seeds, `loads`, `model`; `it` cluster, `a_booted_database...` |
 //! | S39 randomness and time differ | `engine` same_log, h08; `it` http_cases; seeds, `replay` |
 //! | S48 a valid file is rejected, or comes back corrupt | `it` loads, `s48_good_loads` |
 //! | S50 an old WAL beside a new file | `it` loads, `s50_...`; [`node_state`], at each start |
