@@ -22,8 +22,12 @@ pub const RULES_VERSION: u32 = 2;
 /// Bytes of page cache of a connection.
 const CACHE_BYTES: i64 = 8 << 20;
 
-/// Statements kept prepared on a connection.
-const STATEMENTS_MAX: usize = 256;
+/// Statements kept prepared on the writer, and on each of many readers.
+const WRITER_STATEMENTS: usize = 256;
+const READER_STATEMENTS: usize = 32;
+
+/// Bytes of the longest text that is kept prepared: longer ones hold their values, and don't come again.
+pub(super) const CACHED_MAX: usize = 4 << 10;
 
 /// All of SQLite's limits, so that no build's default decides what is a result. ATTACHED serves VACUUM.
 const LIMITS: &[(Limit, i32)] = &[
@@ -117,7 +121,7 @@ impl Connection {
         }
         let authorizer = Authorizer::install(&raw, role);
         let budget = Budget::install(&mut raw)?;
-        let statements = LruCache::new(STATEMENTS_MAX);
+        let statements = LruCache::new(if role == Role::Writer { WRITER_STATEMENTS } else { READER_STATEMENTS });
         Ok(Self { statements, forget_changes, raw, authorizer, budget, total_before })
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::authorizer::seen;
 use super::budget::STATEMENT_STEPS;
-use super::connection::{Cached, Connection};
+use super::connection::{CACHED_MAX, Cached, Connection};
 use super::determinism::NO_ROWID;
 use super::statement::Statement;
 use super::value::{Columns, StatementResult, Value, ValueRef};
@@ -22,9 +22,6 @@ const ROWS_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes that a value takes in memory, beside those of its text.
 const VALUE_BYTES: usize = size_of::<Value>();
-
-/// Bytes of the longest text that is kept prepared: longer ones hold their values, and don't come again.
-const CACHED_MAX: usize = 4 << 10;
 
 /// SQLite's largest database, in pages.
 const PAGES_MAX: u32 = 4_294_967_294;

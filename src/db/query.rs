@@ -10,7 +10,8 @@ use rusqlite::ffi;
 use tokio::time::Instant;
 
 use super::SqlError;
-use super::connection::Connection;
+use super::authorizer::seen;
+use super::connection::{CACHED_MAX, Cached, Connection};
 use super::execute::check_names;
 use super::statement::Statement;
 use super::value::RowSink;
@@ -50,6 +51,10 @@ pub struct Cursor {
 struct Running {
     statement: Statement,
     began: Instant,
+    /// The sink knows its columns.
+    is_open: bool,
+    /// To keep it under, prepared.
+    text: Option<String>,
 }
 
 impl Cursor {
@@ -66,7 +71,7 @@ impl Cursor {
         while sink.buffered() < enough {
             if let Some(running) = &mut self.current {
                 if !step(&self.connection, running, sink, &self.options.metrics) {
-                    self.current = None;
+                    self.end();
                 }
                 continue;
             }
@@ -74,7 +79,7 @@ impl Cursor {
                 return Progress::Finished;
             };
             if !statement.sql.is_empty() {
-                self.start(&statement, sink);
+                self.start(statement, sink);
             }
         }
         Progress::Paused
@@ -102,7 +107,7 @@ impl Cursor {
         }
     }
 
-    fn start(&mut self, statement: &command::Statement, sink: &mut dyn RowSink) {
+    fn start(&mut self, statement: command::Statement, sink: &mut dyn RowSink) {
         let began = Instant::now();
         let db = &self.options.metrics.db;
         db.queries.increment();
@@ -111,10 +116,9 @@ impl Cursor {
             sink.error("query timeout");
             return;
         }
-        match last_piece(&self.connection, &statement.sql, &statement.parameters) {
-            Ok(Some(statement)) => {
-                sink.begin(&statement.columns());
-                self.current = Some(Running { statement, began });
+        match take_prepared(&mut self.connection, statement) {
+            Ok(Some((statement, text))) => {
+                self.current = Some(Running { statement, began, is_open: false, text });
             }
             Ok(None) => {
                 sink.begin(&Default::default());
@@ -126,12 +130,25 @@ impl Cursor {
             }
         }
     }
+
+    /// Ends the statement that runs; one that may come again is kept.
+    fn end(&mut self) {
+        if let Some(Running { mut statement, text: Some(text), .. }) = self.current.take()
+            && statement.reset().is_ok()
+        {
+            self.connection.statements.insert(text, Cached { statement, seen: 0 });
+        }
+    }
 }
 
 /// Runs to the next row; false when the statement is done, well or not.
 fn step(connection: &Connection, running: &mut Running, sink: &mut dyn RowSink, metrics: &Metrics) -> bool {
     let statement = &mut running.statement;
     let stepped = connection.authorizer.stepping(0, || connection.budget.charge(0, || statement.step()));
+    // Only now: what was prepared for an older schema is prepared anew by its first step.
+    if stepped.is_ok() && !std::mem::replace(&mut running.is_open, true) {
+        sink.begin(&statement.columns());
+    }
     match stepped {
         Ok(true) => {
             let row: Vec<_> = (0..statement.column_count()).map(|n| statement.value(n)).collect();
@@ -151,27 +168,48 @@ fn step(connection: &Connection, running: &mut Running, sink: &mut dyn RowSink, 
     false
 }
 
-/// Prepares and binds every statement of `sql`; as the reference, only the last one is run. `None`: it is empty.
-fn last_piece(connection: &Connection, sql: &str, parameters: &[Parameter]) -> Result<Option<Statement>, String> {
-    check_names(parameters)?;
-    let (mut rest, mut start) = (sql, 0);
+/// The statement that `text` ends with, bound, and what to keep it under. `None`: there is none.
+fn take_prepared(
+    connection: &mut Connection,
+    command::Statement { sql, parameters }: command::Statement,
+) -> Result<Option<(Statement, Option<String>)>, String> {
+    check_names(&parameters)?;
+    if let Some(cached) = connection.statements.remove(&sql) {
+        let mut statement = cached.statement;
+        bind(connection, &mut statement, &parameters, 0)?;
+        return Ok(Some((statement, Some(sql))));
+    }
+    let (mut rest, mut start) = (sql.as_str(), 0);
     loop {
-        let (prepared, _) = connection.prepare(rest, 0).map_err(|error| text(connection, &error))?;
+        let (prepared, seen) = connection.prepare(rest, 0).map_err(|error| text(connection, &error))?;
         let mut statement = prepared.statement;
         if let Some(statement) = &mut statement {
-            let wanted = statement.parameter_count();
-            let left = parameters.len().saturating_sub(start);
-            if left < wanted {
-                return Err(format!("not enough args to execute query: want {wanted} got {left}"));
-            }
-            statement.bind(parameters, start).map_err(|error| text(connection, &error))?;
-            start += wanted;
+            start += bind(connection, statement, &parameters, start)?;
         }
+        let is_whole = rest.len() == sql.len();
         rest = rest[prepared.tail..].trim_start();
         if rest.is_empty() {
-            return Ok(statement);
+            // What a pragma answers may be settled while it is prepared.
+            let is_kept = is_whole && sql.len() <= CACHED_MAX && seen & seen::PRAGMA == 0;
+            return Ok(statement.map(|statement| (statement, is_kept.then_some(sql))));
         }
     }
+}
+
+/// Binds what `statement` wants of `parameters[start..]`; so many.
+fn bind(
+    connection: &Connection,
+    statement: &mut Statement,
+    parameters: &[Parameter],
+    start: usize,
+) -> Result<usize, String> {
+    let wanted = statement.parameter_count();
+    let left = parameters.len().saturating_sub(start);
+    if left < wanted {
+        return Err(format!("not enough args to execute query: want {wanted} got {left}"));
+    }
+    statement.bind(parameters, start).map_err(|error| text(connection, &error))?;
+    Ok(wanted)
 }
 
 /// What a text is to /db/request.

@@ -289,7 +289,7 @@ impl Readers {
         idle.unwrap_or_else(|| {
             let (world, paths, current) = (self.world.clone(), self.paths.clone(), self.current.clone());
             let reader = Reader { world, paths, current, connection: None, work: Work::Idle };
-            Lane::start(&*self.world.lanes, "reader", reader)
+            Lane::strand(&*self.world.lanes, "reader", reader)
         })
     }
 

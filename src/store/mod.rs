@@ -27,6 +27,7 @@ pub mod status;
 
 mod error;
 mod free_space;
+mod joint;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -60,6 +61,7 @@ use crate::raft::types::{LogId, Node, NodeId, Payload, TypeConfig};
 use crate::version::RQLITE_VERSION;
 use crate::world::{Lane, World};
 use free_space::FreeSpace;
+use joint::Joint;
 use role::Office;
 
 /// What the store needs to know.
@@ -98,6 +100,8 @@ pub struct Store {
     observed: Arc<Mutex<Observed>>,
     /// The term of the last strong read; 0: none.
     strong_read_term: Arc<AtomicU64>,
+    /// Of leadership, for reads.
+    confirmation: Joint<Result<(), Unconfirmed>>,
     /// Held while a node joins, and by a boot until the log that it made void is purged (hazard H12).
     history: Arc<tokio::sync::Mutex<()>>,
     metrics: Arc<Metrics>,
@@ -112,6 +116,14 @@ pub struct Store {
     office: Office,
     /// Why this node can't go on.
     fatal: watch::Sender<Option<String>>,
+}
+
+/// Why leadership could not be confirmed.
+#[derive(Clone)]
+enum Unconfirmed {
+    NotLeader,
+    QuorumLost,
+    Stopped(String),
 }
 
 /// What was written to the log.
@@ -192,6 +204,7 @@ impl Store {
             current,
             observed,
             strong_read_term: Arc::default(),
+            confirmation: Joint::default(),
             history: Arc::default(),
             counters: Arc::default(),
             identity,
@@ -317,20 +330,25 @@ impl Store {
 
     /// Confirms that this node leads, and waits until everything committed so far is applied.
     async fn read_index(&self, timeout: Duration) -> Result<(), Error> {
-        let confirming = self.while_led(self.raft.ensure_linearizable(ReadPolicy::ReadIndex));
-        let confirmed = match tokio::time::timeout(timeout, confirming).await {
-            Ok(confirmed) => Ok(confirmed?),
-            Err(elapsed) => Err(elapsed),
-        };
+        let confirmed = tokio::time::timeout(timeout, self.confirmation.wait(|| self.clone().confirm())).await;
         self.metrics.store.num_verify_leader.increment();
-        if !matches!(confirmed, Ok(Ok(_))) {
+        let confirmed = confirmed.unwrap_or(Err(Unconfirmed::NotLeader));
+        confirmed.map_err(|why| {
             self.metrics.store.num_verify_leader_failed.increment();
-        }
-        match confirmed {
+            match why {
+                Unconfirmed::NotLeader => Error::LeaderNotFound,
+                Unconfirmed::QuorumLost => Error::QuorumLost,
+                Unconfirmed::Stopped(why) => Error::Stopped(why),
+            }
+        })
+    }
+
+    async fn confirm(self) -> Result<(), Unconfirmed> {
+        match self.while_led(self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::Fatal(fatal))) => Err(Error::Stopped(fatal.to_string())),
-            Ok(Err(RaftError::APIError(_))) => Err(Error::LeaderNotFound),
-            Err(_) => Err(Error::LeaderNotFound),
+            Ok(Err(RaftError::Fatal(fatal))) => Err(Unconfirmed::Stopped(fatal.to_string())),
+            Ok(Err(RaftError::APIError(_))) => Err(Unconfirmed::NotLeader),
+            Err(_) => Err(Unconfirmed::QuorumLost),
         }
     }
 

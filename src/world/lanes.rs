@@ -20,6 +20,11 @@ pub trait Jobs: Send + Sync {
 pub trait Lanes: Send + Sync {
     /// A new lane called `name`; it ends when the last handle is dropped and its queue is empty.
     fn start(&self, name: &str) -> Arc<dyn Jobs>;
+
+    /// A new lane for short jobs, one of many such lanes: it need not have a thread of its own.
+    fn strand(&self, name: &str) -> Arc<dyn Jobs> {
+        self.start(name)
+    }
 }
 
 /// A lane that owns a state (a connection, a file): only its jobs touch it.
@@ -38,6 +43,11 @@ impl<S: Send + 'static> Lane<S> {
     /// Starts a lane around `state`.
     pub fn start(lanes: &dyn Lanes, name: &str, state: S) -> Self {
         Self { jobs: lanes.start(name), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Starts a lane for short jobs around `state` (see [`Lanes::strand`]).
+    pub fn strand(lanes: &dyn Lanes, name: &str, state: S) -> Self {
+        Self { jobs: lanes.strand(name), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Queues `job` and returns at once.

@@ -18,3 +18,4 @@ mod kill;
 mod load_text;
 mod loads;
 mod queue;
+mod repeated_reads;

@@ -1,13 +1,25 @@
-//! A thread for each lane.
+//! A thread for each lane; a few for all strands.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
 
+use super::strands::Pool;
 use crate::world::lanes::{Job, Jobs, Lanes};
 
-pub struct Threads;
+/// Threads.
+pub struct Threads {
+    strands: Arc<Pool>,
+}
 
 struct Thread(mpsc::Sender<Job>);
+
+impl Threads {
+    /// Strands leave half of the cores to everything else.
+    pub fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { strands: Pool::new(cores.div_ceil(2)) }
+    }
+}
 
 impl Lanes for Threads {
     fn start(&self, name: &str) -> Arc<dyn Jobs> {
@@ -21,6 +33,10 @@ impl Lanes for Threads {
             })
             .expect("the system has no more threads");
         Arc::new(Thread(sender))
+    }
+
+    fn strand(&self, _name: &str) -> Arc<dyn Jobs> {
+        self.strands.strand()
     }
 }
 

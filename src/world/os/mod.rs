@@ -5,6 +5,7 @@ mod disk;
 mod host;
 mod lanes;
 mod net;
+mod strands;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +19,7 @@ pub fn world() -> World {
         net: Arc::new(net::Tcp),
         disk: Arc::new(disk::FileSystem),
         entropy: Arc::new(SystemEntropy),
-        lanes: Arc::new(lanes::Threads),
+        lanes: Arc::new(lanes::Threads::new()),
         host: Arc::new(host::Machine),
         chaos: Arc::new(NoChaos),
     }
