@@ -69,16 +69,16 @@ async fn answer(sender: &mut http1::SendRequest<Full<Bytes>>, address: &str, ask
     assert!(is_good, "{}: {status} {}", ask.path, String::from_utf8_lossy(&body));
 }
 
-/// Asks once; whether it was answered well.
-pub async fn try_once(address: &str, path: &str) -> bool {
-    let ask = async {
-        let stream = TcpStream::connect(address).await.ok()?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        let driver = tokio::spawn(connection);
-        let request = Request::get(path).header("host", address).body(Full::<Bytes>::default()).unwrap();
-        let status = sender.send_request(request).await.ok()?.status();
-        driver.abort();
-        Some(status == 200)
-    };
-    ask.await.unwrap_or(false)
+/// Asks once: the body of a 200.
+pub async fn try_once(address: &str, ask: &Ask) -> Option<Bytes> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let driver = tokio::spawn(connection);
+    let request = Request::builder().method(&ask.method).uri(&ask.path).header("host", address);
+    let request = request.header("content-type", "application/json").body(Full::new(ask.body.clone())).unwrap();
+    let answer = sender.send_request(request).await.ok()?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await.ok()?.to_bytes();
+    driver.abort();
+    (status == 200).then_some(body)
 }

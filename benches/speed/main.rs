@@ -1,31 +1,26 @@
 //! `cargo bench --bench speed`: rqlited beside the floor ([`floor`]), in turn, in the same run. Ratios; machines are noisy.
+//! Beside the rates, the server's CPU time for an answer, which is less so.
 //!
 //! Client and server share the machine's cores, for both alike.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod client;
+mod cluster;
 mod floor;
+mod server;
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use client::Ask;
+use server::Server;
 
 /// As the reference that the floor was measured with.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 5;
-const TIME: Duration = Duration::from_secs(2);
 const MANY: usize = 64;
-
-struct Server {
-    process: Child,
-    address: String,
-}
 
 /// What is compared: ours and the floor's, over so many connections, and how much of the floor's is aimed at.
 struct Comparison {
@@ -49,9 +44,14 @@ fn main() {
         .collect();
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(cluster::run(directory.path(), &arguments));
+    if chosen.is_empty() {
+        return;
+    }
     runtime.block_on(async {
         let floor = Server::floor(&directory.path().join("floor"));
-        let ours = Server::ours(&directory.path().join("node")).await;
+        let ours = Server::node(&directory.path().join("node"), "1", &[]);
+        ours.ready().await;
         let create = "[\"CREATE TABLE foo(id INTEGER NOT NULL PRIMARY KEY, name TEXT)\"]";
         client::rate(&ours.address, 1, &Ask::post("/db/execute", create.into()), Duration::from_nanos(1)).await;
         for server in [&floor, &ours] {
@@ -88,6 +88,10 @@ fn comparisons() -> Vec<Comparison> {
     ]
 }
 
+fn verdict(is_reached: bool) -> &'static str {
+    if is_reached { "ok" } else { "MISSED" }
+}
+
 fn inserts(count: usize) -> String {
     serde_json::to_string(&vec!["INSERT INTO foo(name) VALUES('fiona')"; count]).unwrap()
 }
@@ -95,55 +99,26 @@ fn inserts(count: usize) -> String {
 impl Comparison {
     async fn run(&self, ours: &Server, floor: &Server) {
         let mut rounds = Vec::new();
+        let mut cpu = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
-            let floors = client::rate(&floor.address, self.connections, &self.floors, TIME).await;
-            let ours = client::rate(&ours.address, self.connections, &self.ours, TIME).await;
+            let floors = floor.measure(self.connections, &self.floors, &mut cpu[1]).await;
+            let ours = ours.measure(self.connections, &self.ours, &mut cpu[0]).await;
             rounds.push((ours / floors, ours, floors));
         }
         rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
         let (ratio, ours, floors) = rounds[ROUNDS / 2];
-        let mark = if ratio >= self.aim { "ok" } else { "UNDER" };
+        let [our_cpu, floors_cpu] = cpu.map(|mut cpu| {
+            cpu.sort_by(f64::total_cmp);
+            cpu[ROUNDS / 2]
+        });
         println!(
-            "{:<24} {ours:>8.0}/s   floor {floors:>8.0}/s   ratio {ratio:.2} ({:.2}..{:.2}), at least {:.2}  {mark}",
+            "{:<24} {ours:>8.0}/s {our_cpu:>5.0} us   floor {floors:>8.0}/s {floors_cpu:>5.0} us   ratio {ratio:.2} ({:.2}..{:.2}), \
+             at least {:.2}  {}",
             self.name,
             rounds[0].0,
             rounds[ROUNDS - 1].0,
             self.aim,
+            verdict(ratio >= self.aim),
         );
-    }
-}
-
-impl Server {
-    fn floor(directory: &Path) -> Self {
-        std::fs::create_dir_all(directory).unwrap();
-        let program = std::env::current_exe().unwrap();
-        let mut process = Command::new(program).arg("--floor").arg(directory).stdout(Stdio::piped()).spawn().unwrap();
-        let mut address = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        Self { process, address: address.trim().into() }
-    }
-
-    async fn ours(directory: &Path) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let (http, raft) = (free(), free());
-        let process = Command::new(env!("CARGO_BIN_EXE_rqlited"))
-            .args(["-http-addr", &http, "-raft-addr", &raft])
-            .arg(directory)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { process, address: http };
-        while !client::try_once(&server.address, "/readyz").await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

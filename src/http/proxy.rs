@@ -46,9 +46,11 @@ pub async fn elsewhere(call: &Call, endpoint: Endpoint, body: Sent) -> Result<Se
 /// `None`: here.
 fn place(call: &Call) -> Result<Option<Member>, Failure> {
     let store = call.store()?;
+    if store.is_leader() {
+        return Ok(None);
+    }
     let wants_redirect = call.params.redirect && !call.is_forwarded;
     let leader = match store.leader() {
-        _ if store.is_leader() => return Ok(None),
         Some(leader) if leader.id == call.api.config.node_id => return Ok(None),
         Some(leader) => leader,
         None if wants_redirect => return Err(Failure::NowhereToRedirect),
