@@ -97,9 +97,14 @@ impl From<&store::Error> for Failure {
             // Why is for the operator: it is in the log. What was under way may have happened.
             E::Stopped(_) => Failure::Internal("node is stopping".into()),
             E::Sql(error) => Failure::Sql(error.message.clone()),
-            E::ClientGone | E::Changed | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
-                Failure::Internal(error.to_string())
-            }
+            E::ClientGone
+            | E::Changed
+            | E::Backup(_)
+            | E::Raft(_)
+            | E::Log(_)
+            | E::Start(_)
+            | E::Recovery(_)
+            | E::Incomplete { .. } => Failure::Internal(error.to_string()),
         }
     }
 }

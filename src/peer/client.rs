@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(25);
 /// Idle connections to one node.
 ///
 /// Source: server.md §7.
-const IDLE_MAX: usize = 64;
+pub const IDLE_MAX: usize = 64;
 
 /// Who works on a request of the cluster service shows it more often than this.
 pub const SILENCE: Duration = Duration::from_secs(5);

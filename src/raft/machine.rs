@@ -159,6 +159,15 @@ impl Machine {
         &self.clean
     }
 
+    /// Replaces the replicated state beside the database, before anything was applied since the last checkpoint.
+    pub fn restate(&mut self, applied: Applied) -> Result<(), Fault> {
+        assert_eq!(self.applied, self.clean, "a recovery comes before the log is replayed");
+        self.database.restate(&applied.encode())?;
+        self.cluster.set(&applied.cluster_id, &applied.incarnation);
+        (self.clean, self.applied) = (applied.clone(), applied);
+        Ok(())
+    }
+
     /// What readers open.
     pub fn current(&self) -> &Arc<Current> {
         &self.current
@@ -294,6 +303,7 @@ impl Machine {
             let index = applied.last_applied.map_or(0, |id| id.index);
             machine.replace(staged, applied).map_err(|fault| Fault(format!("snapshot {index}: {}", fault.0)))?;
             machine.load = None;
+            machine.metrics.store.num_restores.increment();
             let chaos = machine.world.chaos.clone();
             machine.database.writer().connection().look(|connection| chaos.applied(index, connection));
             tracing::info!(index, "snapshot installed");
