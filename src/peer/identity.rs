@@ -36,6 +36,11 @@ impl Identity {
         Self { node, cluster }
     }
 
+    /// The fingerprint of this node's engine.
+    pub fn engine(&self) -> &str {
+        &self.node.engine
+    }
+
     /// What this node says of itself now.
     pub fn hello(&self) -> Hello {
         let (cluster_id, incarnation) = self.cluster.get();

@@ -293,6 +293,11 @@ impl Store {
 
     /// Writes a command to the log and waits until it is applied here.
     async fn propose(&self, kind: Kind, limits: Limits) -> Result<Proposed, Error> {
+        // Until the cluster has moved to its engine, a leader only does what lets it move.
+        let is_of_office = matches!(kind, Kind::Settings(_) | Kind::LoadAbort(_));
+        if !is_of_office && !self.has_agreed_engine() {
+            return Err(Error::LeaderNotFound);
+        }
         let mut seed = [0; 16];
         self.world.entropy.fill(&mut seed);
         let time_ms = self.world.clock.unix_now().as_millis() as u64;
@@ -319,6 +324,12 @@ impl Store {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether the cluster has agreed on this node's engine.
+    fn has_agreed_engine(&self) -> bool {
+        let observed = self.observed.lock().expect("no panic holds this lock");
+        observed.engine.is_empty() || observed.engine == self.identity.engine()
     }
 
     /// Confirms that this node leads, and waits until everything committed so far is applied.
@@ -368,6 +379,7 @@ fn introduction(options: &Options) -> Hello {
         http_addr: options.node.http_addr.clone(),
         version: RQLITE_VERSION.into(),
         sqlite_version: engine::sqlite_version().into(),
+        engine: engine::fingerprint(),
         ..Hello::default()
     }
 }
