@@ -56,6 +56,15 @@ pub fn failed(endpoint: Endpoint, failure: &Failure, options: Options) -> Respon
             if let Ok(location) = HeaderValue::try_from(location) {
                 response.headers_mut().insert(LOCATION, location);
             }
+            // Quirk: of an answer that there isn't; kept from the reference.
+            let content_type = match endpoint {
+                Endpoint::Execute | Endpoint::Query | Endpoint::Request => Some(JSON),
+                Endpoint::Backup => Some("application/octet-stream"),
+                _ => None,
+            };
+            if let Some(content_type) = content_type {
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            }
             response
         }
         Answer::Envelope(text) => {

@@ -192,7 +192,8 @@ impl Store {
             if Instant::now() >= deadline {
                 return Err(Error::Timeout);
             }
-            if !self.is_leader() {
+            // Not by the lease: a leader alone that takes in another voter hasn't heard of it yet.
+            if !self.raft.is_leader() {
                 return Err(Error::NotLeader);
             }
             sleep(LOOK).await;

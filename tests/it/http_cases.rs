@@ -33,7 +33,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("request-transaction-prepare-error-does-not-abort", "a transaction is all or nothing"),
     ("request-transaction-prepare-error-commits-state", "a transaction is all or nothing"),
     ("queue-invalid-json-accepted", "JSON that isn't valid is refused"),
-    ("cluster-follower-request-read-auto-local", "auto is weak on a voter here too, so it is forwarded"),
     ("cluster-follower-invalid-utf8-text-forwarded", "a forwarded answer is the one that the leader gives"),
     ("sql-get", UNCHANGED),
     ("sql-post-plain", UNCHANGED),

@@ -46,16 +46,15 @@ fn who_joins_again_is_ignored_or_moved() {
 
 #[test]
 fn an_address_that_another_node_has_is_refused() {
-    let cluster = Cluster::form(1);
-    let mut second = node(cluster.directory.path(), 2);
-    let taken = cluster.nodes[0].raft();
-    second.add_flags(&["-join-attempts", "1", "-join", &taken, "-raft-adv-addr", "localhost:9"]);
-    second.start();
+    let mut cluster = Cluster::form(1);
+    let taken = cluster.join(&[]).raft();
+    let join = cluster.nodes[0].raft();
     let mut third = node(cluster.directory.path(), 3);
-    third.add_flags(&["-join-attempts", "1", "-join", &taken, "-raft-adv-addr", "localhost:9"]);
+    third.add_flags(&["-join-attempts", "1", "-join", &join, "-raft-adv-addr", &taken]);
     third.spawn();
     assert_eq!(third.wait().code(), Some(1));
-    assert!(third.log().contains("found duplicate address in configuration: localhost:9"), "{}", third.log());
+    let want = format!("found duplicate address in configuration: {taken}");
+    assert!(third.log().contains(&want), "{}", third.log());
     assert!(third.log().contains("(did you forget to set -join-as?)"), "{}", third.log());
 }
 
