@@ -16,6 +16,8 @@ fn main() {
     prost_build::Config::new()
         // Chunks and blobs are shared with the buffer they were read into.
         .bytes(["."])
+        // Else it would be the size of every request.
+        .boxed(".rqlite.raft.InstallSnapshot.applied")
         .compile_fds(descriptors)
         .expect("the protobuf files compile");
 

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::cluster;
-use crate::cluster::service::ClusterService;
+use crate::cluster::service::{ClusterService, TURNS};
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::db::readers::Bounds;
@@ -75,7 +75,10 @@ pub async fn run(
         store: OnceLock::new(),
         queue: OnceLock::new(),
         cluster: OnceLock::new(),
+        discovery: OnceLock::new(),
     });
+    let discovery = cluster::form::discovery(&world, &config.cluster).map_err(Error::Clustering)?;
+    let discovery = discovery.map(|found| api.discovery.get_or_init(|| found));
     let serving = spawn(serve(listener, router(api.clone()), asked(stop.clone())));
 
     let store = tokio::select! {
@@ -84,12 +87,11 @@ pub async fn run(
         // Nothing was answered yet: what a start leaves behind, the next one ends.
         () = asked(stop.clone()) => return Ok(()),
     };
-    let client = cluster::Client::new(store.peers().0.clone());
-    assert!(api.cluster.set(client.clone()).is_ok(), "the store is opened once");
+    let client = api.cluster.get().expect("it comes with the store").clone();
     spawn(peer::server::serve(peers, server(&store, &config, &api)));
     let formed = tokio::select! {
         biased;
-        formed = cluster::form::form(&world, &store, &client, &config.cluster, None) => formed.map_err(|e| e.to_string()),
+        formed = cluster::form::form(&world, &store, &client, &config.cluster, discovery, None) => formed.map_err(|e| e.to_string()),
         why = store.failed() => return Err(Error::Fatal(why)),
         () = asked(stop.clone()) => {
             store.close().await;
@@ -134,9 +136,9 @@ async fn asked(mut stop: watch::Receiver<bool>) {
 /// What other nodes can ask of this one.
 fn server(store: &Store, config: &Config, api: &Arc<Api>) -> Server {
     let waiting = Arc::new(cluster::Waiting::new(config.cluster.expect));
-    let api = api.clone();
+    let (api, metrics) = (api.clone(), api.metrics.clone());
     let answer: cluster::forward::Api = Arc::new(move |request| Box::pin(forwarded(api.clone(), request)));
-    let cluster = ClusterService { store: store.clone(), waiting, api: answer };
+    let cluster = ClusterService { store: store.clone(), waiting, api: answer, metrics, turns: Semaphore::new(TURNS) };
     let services =
         [(Purpose::Raft, Arc::new(store.raft_service()) as Arc<dyn Service>), (Purpose::Cluster, Arc::new(cluster))];
     let (identity, peers) = (store.identity().clone(), store.peers().1.clone());
@@ -178,8 +180,10 @@ async fn open(world: &World, config: &Config, api: &Api, data_dir: &DataDir) -> 
     spawn(reap::watch(store.clone()));
     spawn(checkpoint::watch(store.clone()));
     spawn(maintenance::watch(store.clone()));
-    let queue =
-        Queue::start(store.clone(), config.write_queue.clone(), api.started.as_nanos() as i64, api.metrics.clone());
+    let client = cluster::Client::new(store.peers().0.clone());
+    let (options, first) = (config.write_queue.clone(), api.started.as_nanos() as i64);
+    let queue = Queue::start(store.clone(), client.clone(), options, first, api.metrics.clone());
+    assert!(api.cluster.set(client).is_ok(), "the store is opened once");
     assert!(api.queue.set(queue).is_ok(), "the store is opened once");
     assert!(api.store.set(store.clone()).is_ok(), "the store is opened once");
     Ok(store)

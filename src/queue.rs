@@ -1,8 +1,8 @@
 //! Queued writes: acknowledged before they are written, then written together, as one entry a batch.
 //!
 //! ```text
-//!   push ─► channel (bounded) ─► batch: so many requests, or so long after its first ─► store.execute ─► waiters
-//!                                        and what else waits, if it isn't a transaction
+//!   push ─► channel (bounded) ─► batch: so many requests, or so long after its first ─┬► store.execute ──► waiters
+//!                                and what else waits, if it is no transaction         └► cluster.write ─► the leader
 //! ```
 //!
 //! A batch is tried again only if it was certainly not proposed; one whose outcome is unknown is never sent twice.
@@ -19,9 +19,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::cluster;
 use crate::command::{Execute, Statement};
 use crate::metrics::Metrics;
-use crate::store::{Error, Store};
+use crate::store::{self, Store};
 use crate::world::spawn;
 
 /// Between two tries of a batch.
@@ -29,6 +30,11 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Bytes from which on a batch takes no more requests.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// How long the leader may take for a batch.
+///
+/// Source: server.md §7.
+const REMOTE: Duration = Duration::from_secs(30);
 
 /// How long a node that stops waits for what is queued.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -69,7 +75,29 @@ struct Queued<H> {
     held: H,
 }
 
-/// Whether a batch was written; the error is one of the store.
+/// Why a batch wasn't written, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Here.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// By the leader.
+    #[error(transparent)]
+    Remote(#[from] cluster::client::Error),
+}
+
+impl Error {
+    /// It certainly wasn't.
+    fn is_refusal(&self) -> bool {
+        use cluster::client::Error as Remote;
+        match self {
+            Self::Store(error) => error.is_refusal(),
+            Self::Remote(error) => matches!(error, Remote::NotSent(_) | Remote::Moved(_) | Remote::Refused(_)),
+        }
+    }
+}
+
+/// Whether a batch was written.
 pub type Outcome = Result<(), Arc<Error>>;
 
 /// A request that is queued.
@@ -80,11 +108,13 @@ pub struct Ticket {
 }
 
 impl<H: Send + 'static> Queue<H> {
-    /// Starts to write to `store` what is pushed; the first request gets the number `first`.
-    pub fn start(store: Store, options: Options, first: i64, metrics: Arc<Metrics>) -> Self {
+    /// Starts to write what is pushed, to `store` or through `client` to the node that leads; the first request gets the
+    /// number `first`.
+    pub fn start(store: Store, client: cluster::Client, options: Options, first: i64, metrics: Arc<Metrics>) -> Self {
         let (sender, receiver) = mpsc::channel(options.capacity);
         let written = Arc::new(AtomicI64::new(0));
-        let runner = Runner { store, options: options.clone(), written: written.clone(), metrics: metrics.clone() };
+        let runner =
+            Runner { store, client, options: options.clone(), written: written.clone(), metrics: metrics.clone() };
         let runner = spawn(runner.run(receiver));
         let intake = Mutex::new(Intake { sender: Some(sender), next: first });
         Self { options, intake, written, metrics, runner: Mutex::new(Some(runner)) }
@@ -154,6 +184,7 @@ impl<H> Batch<H> {
 /// Writes batch after batch, until the queue is closed and empty.
 struct Runner {
     store: Store,
+    client: cluster::Client,
     options: Options,
     written: Arc<AtomicI64>,
     metrics: Arc<Metrics>,
@@ -205,9 +236,9 @@ impl Runner {
         counters.queued_executions_num_stmts_tx.add(statements.len());
         let request = Execute { statements, transaction: self.options.transaction };
         loop {
-            let error = match self.store.execute(request.clone(), None).await {
+            let error = match self.send(&request).await {
                 // Errors of statements are told to nobody, as in the reference.
-                Ok(_) => {
+                Ok(()) => {
                     counters.queued_executions_ok.increment();
                     return Ok(());
                 }
@@ -215,16 +246,32 @@ impl Runner {
             };
             counters.queued_executions_failed.increment();
             match error {
-                Error::LeaderNotFound => counters.queued_executions_no_leader.increment(),
-                Error::LeadershipLost => counters.queued_executions_leadership_lost.increment(),
+                Error::Store(store::Error::LeaderNotFound) => counters.queued_executions_no_leader.increment(),
+                Error::Store(store::Error::LeadershipLost) => counters.queued_executions_leadership_lost.increment(),
+                Error::Remote(cluster::client::Error::Moved(_)) => counters.queued_executions_not_leader.increment(),
                 _ => counters.queued_executions_unknown_error.increment(),
             }
-            if !matches!(error, Error::LeaderNotFound | Error::NotReady | Error::TooBusy | Error::DiskLow) {
+            if !error.is_refusal() {
                 tracing::error!(%error, "the outcome of queued writes is unknown");
                 return Err(error);
             }
             tracing::warn!(%error, "queued writes are tried again");
             sleep(RETRY).await;
         }
+    }
+
+    /// To whoever leads.
+    async fn send(&self, request: &Execute) -> Result<(), Error> {
+        let leader = match self.store.leader() {
+            _ if self.store.is_leader() => None,
+            Some(leader) if leader.id == self.store.id() => None,
+            Some(leader) => Some(leader.node.raft_addr),
+            None => return Err(store::Error::LeaderNotFound.into()),
+        };
+        match leader {
+            None => self.store.execute(request.clone(), None).await.map(|_| ())?,
+            Some(address) => self.client.write(&address, request.encode_to_vec().into(), REMOTE).await?,
+        }
+        Ok(())
     }
 }

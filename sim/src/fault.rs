@@ -154,6 +154,15 @@ impl Nemesis {
         }
     }
 
+    /// Takes the machine down, unless it is, for a while in which the operator recovers the cluster.
+    pub fn interrupt(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
+        if !matches!(self.state, State::Down(_)) {
+            let end = if self.random.chance(1, 2) { End::Kill } else { self.power() };
+            self.take_down(sim, now, end);
+        }
+        self.heal();
+    }
+
     /// Ends all faults, and ends the process once more: what it had in memory must not matter.
     pub fn finish(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
         let end = if self.random.chance(1, 3) { End::Kill } else { self.power() };

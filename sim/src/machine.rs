@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rqlite::config::{self, Config};
+use rqlite::world::disk::replace_small;
 use rqlite::world::host::{Facts, Host};
 use rqlite::world::{Disk, Entropy, World};
 use rusqlite::Connection;
@@ -139,6 +140,25 @@ impl Machine {
         self.disk.undisturbed(|| self.disk.list(&Path::new(DATA).join("tmp")).unwrap_or_default())
     }
 
+    /// Whether a process of the node that has ended has left a log.
+    pub fn has_log(&self) -> bool {
+        let log = Path::new(DATA).join("raft/log");
+        self.disk.undisturbed(|| self.disk.list(&log).unwrap_or_default()).iter().any(|name| name.ends_with(".seg"))
+    }
+
+    /// Leaves the file with which the next process recovers.
+    pub fn give_peers(&self, peers: &str) {
+        let file = Path::new(DATA).join("raft/peers.json");
+        let given = self.disk.undisturbed(|| replace_small(&self.disk, &file, peers.as_bytes()));
+        given.expect("the harness can write");
+    }
+
+    /// Whether a recovery was completed on this machine.
+    pub fn was_recovered(&self) -> bool {
+        let file = Path::new(DATA).join("raft/peers.info");
+        self.disk.undisturbed(|| self.disk.exists(&file).unwrap_or(false))
+    }
+
     /// Asks the process to end, as SIGTERM does.
     pub fn ask_to_stop(&self) {
         if let Some(stop) = &self.life().stop {
@@ -179,7 +199,7 @@ impl Machine {
             disk: Arc::new(self.disk.clone()),
             entropy: entropy(seed.fork("entropy"), self.is_seeded),
             lanes: Arc::new(SimLanes::new(seed.fork("lanes"), self.disk.clone(), self.options.lane_longest_ms)),
-            host: Arc::new(NoHost),
+            host: Arc::new(SimHost(self.options.cluster.hosts())),
             chaos: Arc::new(SimChaos::new(&self.name, alive, seed.fork("chaos"), trace, observer)),
         }
     }
@@ -228,10 +248,14 @@ impl Observer for Machine {
     }
 }
 
-/// What /status tells of the machine: nothing that varies.
-struct NoHost;
+/// What /status tells of the machine: nothing that varies. Its only variable says where discovery finds others.
+struct SimHost(String);
 
-impl Host for NoHost {
+impl Host for SimHost {
+    fn env(&self, name: &str) -> Option<String> {
+        (name == "RQLITE_DISCO_DNS_HOSTS").then(|| self.0.clone())
+    }
+
     fn facts(&self) -> Facts {
         Facts::default()
     }

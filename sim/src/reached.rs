@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 /// Every kind of call and outcome that is counted.
 pub const ALL: &[&str] = &[
     "operations: done",
+    "peers.json recovery",
     "terms with a leader",
     "writes",
     "writes: queued",

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::client::Client;
 use crate::fault::Nemesis;
-use crate::machine::{self, HTTP_PORT, Machine};
+use crate::machine::{self, HTTP_PORT, Machine, RAFT_PORT};
 use crate::network::NetworkNemesis;
 use crate::operator;
 use crate::random::Random;
@@ -105,6 +105,8 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
         reached.add("reads: kept for a slow client", disk.temporaries("result"));
         reached.add("backups: kept for a slow client", disk.temporaries("lease"));
     }
+    let recovered = nemesis.machines.iter().filter(|nemesis| nemesis.machine.was_recovered());
+    reached.add("peers.json recovery", recovered.count() as u64);
     let report = Report {
         digest: trace.digest(),
         simulated: sim.elapsed(),
@@ -145,6 +147,9 @@ const CHAOS_STRETCH: u32 = 3;
 struct Nemeses {
     machines: Vec<Nemesis>,
     network: NetworkNemesis,
+    /// So long after the start of the chaos all machines go down at once, and come back with a `peers.json`.
+    recovery: Option<Duration>,
+    trace: Trace,
 }
 
 impl Nemeses {
@@ -155,7 +160,27 @@ impl Nemeses {
         let (faults, latency_ms) = (cluster.faults.clone(), options.latency_ms);
         let network = NetworkNemesis::new(random, names, faults, cluster.fault_gap_ms, latency_ms, trace.clone());
         let machines = machines.into_iter().map(|machine| Nemesis::new(options, machine, trace.clone()));
-        Self { machines: machines.collect(), network }
+        Self { machines: machines.collect(), network, recovery: cluster.recovery, trace: trace.clone() }
+    }
+
+    /// All machines go down, and who has a log becomes part of the recovered cluster: also who was removed before. The
+    /// others come to it as new ones.
+    fn recover(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
+        self.recovery = None;
+        self.trace.line(format_args!("fault peers.json for all"));
+        for nemesis in &mut self.machines {
+            nemesis.interrupt(sim, now);
+        }
+        let survivors: Vec<&Machine> =
+            self.machines.iter().map(|nemesis| &nemesis.machine).filter(|machine| machine.has_log()).collect();
+        let peer = |machine: &&Machine| {
+            let (id, is_voter) = (machine.name(), machine.name().starts_with('n'));
+            serde_json::json!({"id": id, "address": format!("{id}:{RAFT_PORT}"), "non_voter": !is_voter})
+        };
+        let peers: Vec<_> = survivors.iter().map(peer).collect();
+        for machine in &survivors {
+            machine.give_peers(&serde_json::json!(peers).to_string());
+        }
     }
 
     fn felt(&self) -> u64 {
@@ -215,6 +240,9 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
                 shared.enter(Phase::Checking);
             }
             _ => {}
+        }
+        if shared.phase() == Phase::Chaos && nemesis.recovery.is_some_and(|after| now > began + after) {
+            nemesis.recover(sim, now);
         }
         nemesis.step(sim, now, shared.phase() == Phase::Chaos);
     }

@@ -78,6 +78,10 @@ pub struct Cluster {
     pub fault_gap_ms: (u64, u64),
     /// Shortest and longest time between two calls of the operator.
     pub operator_gap_ms: (u64, u64),
+    /// So long into the chaos the whole cluster goes down and is recovered.
+    pub recovery: Option<Duration>,
+    /// They find each other by DNS, not by a list.
+    pub discovers: bool,
 }
 
 impl Cluster {
@@ -97,6 +101,8 @@ impl Cluster {
             faults: ALL_NETWORK.iter().copied().filter(|_| random.chance(2, 3)).collect(),
             fault_gap_ms: (gap, gap + random.between(500, 4_000)),
             operator_gap_ms: (operator_gap, operator_gap + random.between(1_000, 8_000)),
+            recovery: random.chance(1, 4).then(|| Duration::from_millis(random.between(2_000, 25_000))),
+            discovers: random.chance(1, 4),
         }
     }
 
@@ -116,6 +122,11 @@ impl Cluster {
         if self.is_first(name) { Duration::ZERO } else { Duration::from_millis(self.late_ms) }
     }
 
+    /// Where those are that form the cluster.
+    pub fn hosts(&self) -> String {
+        (1..=self.voters.max(1)).map(|number| format!("n{number}:{RAFT_PORT}")).collect::<Vec<_>>().join(",")
+    }
+
     /// What the node `name` is told about the others.
     pub fn arguments(&self, name: &str) -> Vec<String> {
         if !self.is_cluster() {
@@ -127,8 +138,8 @@ impl Cluster {
         match () {
             () if self.is_first(name) && self.voters <= 1 => Vec::new(),
             () if self.is_first(name) => {
-                let all: Vec<String> = (1..=self.voters).map(|number| format!("n{number}:{RAFT_PORT}")).collect();
-                vec![format!("-bootstrap-expect={}", self.voters), format!("-join={}", all.join(","))]
+                let found = if self.discovers { "-disco-mode=dns".into() } else { format!("-join={}", self.hosts()) };
+                vec![format!("-bootstrap-expect={}", self.voters), found]
             }
             () => {
                 let is_voter = name.starts_with('n');

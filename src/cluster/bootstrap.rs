@@ -15,6 +15,7 @@ use super::join::Joining;
 use super::proto::Notify;
 use crate::raft::types::Node;
 use crate::store::{Store, members};
+use crate::world::World;
 
 /// The first round comes soon; the others come every so often, to twice that.
 const FIRST: Duration = Duration::from_millis(2);
@@ -73,6 +74,7 @@ impl Waiting {
 
 /// Goes on until this node is part of a cluster, new or old, or `limit` is over.
 pub async fn run(
+    world: &World,
     store: &Store,
     client: &Client,
     discovery: &Discovery,
@@ -91,7 +93,7 @@ pub async fn run(
         }
         let jitter = Duration::from_millis(store.random() % INTERVAL.as_millis() as u64);
         pause = (INTERVAL + jitter).min(deadline.saturating_duration_since(Instant::now()));
-        let targets = match discovery.look_up(store).await {
+        let targets = match discovery.look_up(world).await {
             Ok(targets) if !targets.is_empty() => targets,
             Ok(_) => continue,
             Err(error) => {

@@ -1,5 +1,6 @@
 //! Asking other nodes, by their Raft addresses.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost::Message;
@@ -27,6 +28,12 @@ pub enum Error {
     /// Nothing was done: the node at this address leads; empty: nobody.
     #[error("not leader")]
     Moved(String),
+    /// Nothing was done: the node can't be reached.
+    #[error(transparent)]
+    NotSent(peer::Error),
+    /// Nothing was done.
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Failed(String),
 }
@@ -41,6 +48,16 @@ impl Client {
     /// Asks through `peer`.
     pub fn new(peer: peer::Client) -> Self {
         Self { peer }
+    }
+
+    /// Idle connections by address.
+    pub fn idle(&self) -> BTreeMap<String, usize> {
+        self.peer.idle()
+    }
+
+    /// Connections opened because a reused one did not work any more.
+    pub fn forced(&self) -> u64 {
+        self.peer.forced()
     }
 
     /// What the node at `address` says of itself.
@@ -127,9 +144,10 @@ fn done(answer: Answer) -> Result<(), Error> {
     }
 }
 
-fn unexpected(answer: Answer) -> Error {
+pub(super) fn unexpected(answer: Answer) -> Error {
     match answer {
         Answer::Failed(failed) => Error::Failed(failed.text),
+        Answer::Refused(refused) => Error::Refused(refused.text),
         _ => peer::Error::Protocol("an answer to something else").into(),
     }
 }

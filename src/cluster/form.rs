@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::bootstrap::{self, TimedOut};
 use super::client::Client;
-use super::discovery::Discovery;
+use super::discovery::{self, Discovery};
 use super::join::{self, Joining};
 use super::proto::{Credentials, Join};
 use crate::db::engine;
@@ -33,6 +33,8 @@ pub struct Options {
     pub expect_timeout: Duration,
     /// Not `-raft-non-voter`.
     pub voter: bool,
+    /// `-disco-mode`
+    pub discovery: Option<discovery::Options>,
 }
 
 /// Why the node is part of no cluster; the process ends with it.
@@ -52,9 +54,22 @@ pub enum Error {
     Members(#[from] members::Error),
 }
 
+/// How the nodes find each other that form a cluster together, if they do. The error is a text.
+pub fn discovery(world: &World, options: &Options) -> Result<Option<Discovery>, String> {
+    match &options.discovery {
+        Some(discovery) => Discovery::new(world, discovery).map(Some),
+        None if options.expect > 0 && !options.join.is_empty() => Ok(Some(Discovery::fixed(options.join.clone()))),
+        None => Ok(None),
+    }
+}
+
 /// What is said of a node that was stopped on the way.
 pub fn canceled(options: &Options) -> &'static str {
-    if options.expect > 0 { "boot canceled" } else { "failed to join cluster: join operation canceled" }
+    if options.expect > 0 || options.discovery.is_some() {
+        "boot canceled"
+    } else {
+        "failed to join cluster: join operation canceled"
+    }
 }
 
 /// Makes the node part of a cluster, or leaves it in the one that it is in.
@@ -63,6 +78,7 @@ pub async fn form(
     store: &Store,
     client: &Client,
     options: &Options,
+    discovery: Option<&Discovery>,
     credentials: Option<Credentials>,
 ) -> Result<(), Error> {
     if !options.join.is_empty() {
@@ -75,12 +91,11 @@ pub async fn form(
     }
     let has_peers = store.has_peers().await?;
     let joining = joining(store, options, credentials, has_peers);
-    let discovery = (options.expect > 0 && !options.join.is_empty()).then(|| Discovery::Fixed(options.join.clone()));
     if has_peers {
         store.campaign_if_alone().await?;
     }
     if let Some(discovery) = discovery {
-        return Ok(bootstrap::run(store, client, &discovery, &joining, options.expect_timeout).await?);
+        return Ok(bootstrap::run(world, store, client, discovery, &joining, options.expect_timeout).await?);
     }
     if !options.join.is_empty() {
         if store.is_alone().await? {

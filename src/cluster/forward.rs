@@ -13,22 +13,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
-use super::client::{Client, Error};
+use super::client::{Client, Error, unexpected};
 use super::proto::answer::Kind as Answer;
 use super::proto::request::Kind;
 use super::proto::{self, Forward, Forwarded, Header};
 use super::service::SIGN_OF_LIFE;
+use crate::command::Execute;
 use crate::peer::client::SILENCE;
 use crate::peer::connection::Received;
 use crate::peer::{self, Connection};
+use crate::store::{self, Store};
 use crate::world::net::BoxFuture;
 
 /// The longest that the next piece of a body may take.
@@ -36,6 +38,9 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// Bytes of a chunk at most.
 const CHUNK: usize = 256 << 10;
+
+/// Bytes of a batch of queued writes at most: the largest body, and what a batch holds before it.
+const BATCH_MAX: usize = (256 << 20) + (64 << 20);
 
 /// Headers that travel with a request and its answer.
 const HEADERS: [&str; 6] =
@@ -58,7 +63,7 @@ impl Client {
         let forward = Forward { method: head.method.to_string(), path_and_query, headers: pick(&head.headers) };
         let request = proto::Request { credentials: None, kind: Some(Kind::Forward(forward)) }.encode_to_vec();
         let mut connection = self.peer.acquire(address, limit).await?;
-        connection.request(request.into()).await?;
+        connection.begin(request.into()).await?;
         send(&mut connection, body.into_data_stream()).await?;
 
         let deadline = Instant::now() + limit;
@@ -83,6 +88,30 @@ impl Client {
             .map_err(|_| peer::Error::Protocol("the answer has no valid status"))?;
         *response.headers_mut() = headers(&forwarded.headers);
         Ok(response)
+    }
+
+    /// Has the node at `address` write `execute`, an encoded [`Execute`], if it leads.
+    ///
+    /// Errors: nothing was written after [`Error::NotSent`], [`Error::Moved`] and [`Error::Refused`]; nobody knows after
+    ///         the others.
+    pub async fn write(&self, address: &str, execute: Bytes, limit: Duration) -> Result<(), Error> {
+        let request = proto::Request { credentials: None, kind: Some(Kind::Write(proto::Write {})) }.encode_to_vec();
+        let mut connection = self.peer.acquire(address, limit).await.map_err(Error::NotSent)?;
+        let exchange = async {
+            connection.begin(request.into()).await?;
+            send(&mut connection, Body::from(execute).into_data_stream()).await?;
+            connection.answer(SILENCE).await
+        };
+        let answer = match timeout(limit, exchange).await.map_err(|_| peer::Error::Timeout)?? {
+            Received::Message(bytes) => proto::Answer::decode(bytes).ok().and_then(|answer| answer.kind),
+            Received::Chunk(_) | Received::End(_) => None,
+        };
+        self.peer.release(address, connection);
+        match answer.ok_or(peer::Error::Protocol("the answer can't be decoded"))? {
+            Answer::Done(_) => Ok(()),
+            Answer::NotLeader(leader) => Err(Error::Moved(leader.raft_addr)),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// The body that comes on `connection`, which goes back to the pool behind it.
@@ -160,8 +189,52 @@ pub(super) async fn serve(connection: &mut Connection, forward: Forward, api: &A
         None => Answer::Forwarded(Forwarded { status: head.status.as_u16().into(), headers: pick(&head.headers) }),
     };
     let is_forwarded = matches!(answer, Answer::Forwarded(_));
-    connection.reply(Ok(proto::Answer { kind: Some(answer) }.encode_to_vec().into())).await?;
-    if is_forwarded { send(connection, body.into_data_stream()).await } else { Ok(()) }
+    let answer = Bytes::from(proto::Answer { kind: Some(answer) }.encode_to_vec());
+    if !is_forwarded {
+        return connection.reply(Ok(answer)).await;
+    }
+    connection.begin_reply(answer).await?;
+    send(connection, body.into_data_stream()).await
+}
+
+/// Writes the batch that comes over `connection`. Its turn comes before it is taken in, so that few are in memory.
+pub(super) async fn serve_write(
+    connection: &mut Connection,
+    store: &Store,
+    turns: &Semaphore,
+) -> Result<(), peer::Error> {
+    let _turn = turns.acquire().await.expect("it is never closed");
+    let (mut bytes, mut crc32c) = (BytesMut::new(), 0);
+    let sum = loop {
+        match timeout(IDLE, connection.next_part()).await.map_err(|_| peer::Error::Timeout)?? {
+            Received::Chunk(chunk) if bytes.len() + chunk.len() <= BATCH_MAX => {
+                crc32c = crc32c::crc32c_append(crc32c, &chunk);
+                bytes.extend_from_slice(&chunk);
+            }
+            Received::Chunk(_) => return Err(peer::Error::Protocol("a batch is too large")),
+            Received::End(sum) => break sum,
+            Received::Message(_) => return Err(peer::Error::Protocol("a request inside a body")),
+        }
+    };
+    let execute = Execute::decode(bytes.freeze()).ok().filter(|_| sum == crc32c);
+    let execute = execute.ok_or(peer::Error::Protocol("the batch is damaged"))?;
+    let mut writing = pin!(store.execute(execute, None));
+    let written = loop {
+        match timeout(SIGN_OF_LIFE, writing.as_mut()).await {
+            Ok(written) => break written,
+            Err(_) => connection.working().await?,
+        }
+    };
+    let answer = match written {
+        Ok(_) => Answer::Done(proto::Done {}),
+        Err(store::Error::LeaderNotFound) => {
+            let raft_addr = store.leader().map_or_else(String::new, |leader| leader.node.raft_addr);
+            Answer::NotLeader(proto::NotLeader { raft_addr })
+        }
+        Err(error) if error.is_refusal() => Answer::Refused(proto::Refused { text: error.to_string() }),
+        Err(error) => Answer::Failed(proto::Failed { text: error.to_string() }),
+    };
+    connection.reply(Ok(proto::Answer { kind: Some(answer) }.encode_to_vec().into())).await
 }
 
 /// In the extensions of a response: nothing was done, since the node at this address leads, or nobody.
@@ -185,6 +258,11 @@ async fn send(connection: &mut Connection, body: BodyDataStream) -> Result<(), p
 
 /// The next piece; while it takes its time, the other side sees that this one is there.
 async fn next<S: Stream + Unpin>(connection: &mut Connection, body: &mut S) -> Result<Option<S::Item>, peer::Error> {
+    if let Some(next) = body.next().now_or_never() {
+        return Ok(next);
+    }
+    // What was sent before must not wait for it.
+    timeout(IDLE, connection.flush()).await.map_err(|_| peer::Error::Timeout)??;
     loop {
         match timeout(SIGN_OF_LIFE, body.next()).await {
             Ok(next) => return Ok(next),

@@ -5,13 +5,13 @@
 //! ```
 
 pub mod client;
+pub mod discovery;
 pub mod form;
 pub mod forward;
 pub mod leave;
 pub mod service;
 
 mod bootstrap;
-mod discovery;
 mod join;
 
 /// The generated messages.

@@ -120,6 +120,10 @@ pub fn discovery(given: &Given) -> Result<(), Error> {
 /// Flags that would be ignored are refused instead, unless they say what happens anyway.
 pub fn support(given: &Given) -> Result<(), Error> {
     let differs = |flag: &&super::flags::Flag| given.0.given(flag.name).is_some_and(|it| *it != flag.default.value());
+    // Key-value stores.
+    if given.text("disco-mode").ends_with("-kv") {
+        return Err(Error::NotSupported("disco-mode"));
+    }
     match FLAGS.iter().filter(|flag| flag.support == Support::NotYet).find(differs) {
         Some(flag) => Err(Error::NotSupported(flag.name)),
         None => Ok(()),

@@ -18,6 +18,7 @@ use go_flag::{Parsed, Value};
 
 use tokio::sync::Semaphore;
 
+use crate::cluster::discovery;
 use crate::store::reap;
 use crate::{cluster, go, queue, version};
 
@@ -163,6 +164,7 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
         expect: usize::try_from(given.int("bootstrap-expect")).unwrap_or(0),
         expect_timeout: given.duration("bootstrap-expect-timeout").to_std(),
         voter: !given.flag("raft-non-voter"),
+        discovery: discovery(given, &addresses, cwd),
     };
     let check::Addresses { http_addr, http_adv, raft_addr, raft_adv } = addresses;
     let node_id = non_empty(given.text("node-id")).unwrap_or(&raft_adv).to_string();
@@ -204,6 +206,18 @@ fn config(given: &Given, cwd: &Path) -> Result<Config, Error> {
         raft_log_level: given.text("raft-log-level").to_string(),
         skip_entry: Some(given.uint("skip-entry")).filter(|index| *index > 0),
     })
+}
+
+fn discovery(given: &Given, addresses: &check::Addresses, cwd: &Path) -> Option<discovery::Options> {
+    let mode = match given.text("disco-mode") {
+        "dns" => discovery::Mode::Dns,
+        "dns-srv" => discovery::Mode::DnsSrv,
+        _ => return None,
+    };
+    let config = given.text("disco-config").to_string();
+    let file = absolute(cwd, &config);
+    let port = go::split_host_port(&addresses.raft_addr).and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
+    Some(discovery::Options { mode, config, file, port })
 }
 
 /// The path from the root, without `.` and `..`: by its text alone, as Go's `filepath.Abs` does it.
@@ -285,7 +299,7 @@ impl Given {
 mod tests {
     use std::{path::Path, time::Duration};
 
-    use super::{Config, Outcome, RaftTiming, Snapshot, parse};
+    use super::{Config, Outcome, RaftTiming, Snapshot, discovery, parse};
 
     #[test]
     fn a_bare_directory_gets_the_defaults() {
@@ -323,6 +337,7 @@ mod tests {
                 expect: 0,
                 expect_timeout: Duration::from_secs(120),
                 voter: true,
+                discovery: None,
             },
             reap: Default::default(),
             leave: crate::cluster::leave::Options { remove: false, step_down: true },
@@ -346,6 +361,15 @@ mod tests {
         assert_eq!(config.snapshot.entries, 100);
         assert_eq!(config.snapshot.interval, Duration::from_millis(100));
         assert_eq!(config.data_dir, Path::new("/data"));
+    }
+
+    #[test]
+    fn discovery_is_by_name_or_by_service() {
+        let found = |line: &str| config(line).cluster.discovery.unwrap();
+        let options = found("-disco-mode dns -bootstrap-expect 3 -raft-addr h:4 d");
+        assert_eq!((options.mode, options.port, options.config.as_str()), (discovery::Mode::Dns, 4, ""));
+        let options = found("-disco-mode=dns-srv -raft-non-voter -disco-config f.json d");
+        assert_eq!((options.mode, options.file.as_path()), (discovery::Mode::DnsSrv, Path::new("/home/user/f.json")));
     }
 
     #[test]
@@ -472,7 +496,7 @@ mod tests {
 
     #[test]
     fn flags_without_their_feature_are_refused_unless_they_say_the_default() {
-        check("-disco-mode dns -bootstrap-expect 3 d", "fatal: not supported yet: -disco-mode");
+        check("-disco-mode consul-kv d", "fatal: not supported yet: -disco-mode");
         check("-auth x d", "fatal: not supported yet: -auth");
         check("-raft-remove-shutdown=true d", "fatal: not supported yet: -raft-remove-shutdown");
         config("-join http://nonsense -raft-cluster-remove-shutdown=true -raft-reap-node-timeout 1h d");

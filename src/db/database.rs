@@ -132,6 +132,11 @@ impl Database {
         &self.state.applied
     }
 
+    /// Replaces [`Database::applied`]; the database is still that of the last checkpoint.
+    pub fn restate(&mut self, applied: &[u8]) -> Result<(), Fault> {
+        self.write_clean(applied.to_vec())
+    }
+
     /// The number of the current file.
     pub fn generation(&self) -> u64 {
         self.state.generation

@@ -4,10 +4,12 @@
 
 pub mod bytes;
 pub mod duration;
+pub mod expand;
 pub mod host_port;
 pub mod quote;
 pub mod time;
 
 pub use duration::Duration;
+pub use expand::expand;
 pub use host_port::split_host_port;
 pub use quote::quote;

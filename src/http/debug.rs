@@ -9,6 +9,9 @@ use super::response;
 use super::routes::Call;
 
 pub async fn handle(call: Call) -> Response {
+    if let Some(client) = call.api.cluster.get() {
+        call.api.metrics.cluster.num_client_force_new_conn.set(client.forced() as i64);
+    }
     let mut vars: Vec<(&str, String)> = vec![
         ("cmdline", json!(call.api.world.host.facts().arguments).to_string()),
         // Go's memory manager has no counterpart.

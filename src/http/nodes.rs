@@ -30,7 +30,10 @@ impl Node {
         let is_self = member.id == call.api.config.node_id;
         let timeout = positive(call.params.timeout).unwrap_or_default();
         let asked = match (call.api.cluster.get(), call.api.store.get()) {
-            _ if is_self => Ok(()),
+            _ if is_self => {
+                call.api.metrics.cluster.num_get_node_api_req_local.increment();
+                Ok(())
+            }
             (Some(client), Some(_)) => match client.describe(&member.node.raft_addr, timeout).await {
                 Ok(_) => Ok(()),
                 Err(Error::Peer(peer::Error::Timeout)) => Err("timeout waiting for node to respond".to_string()),

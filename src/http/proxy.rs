@@ -14,8 +14,10 @@ use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use super::error::{Endpoint, Failure};
 use super::execute::positive;
 use super::routes::{Call, SERVED_BY};
+use crate::cluster;
 use crate::cluster::client::Error;
 use crate::cluster::forward::NotLeader;
+use crate::metrics::{self, Counter};
 use crate::store::members::Member;
 
 /// Nodes that a request is sent to, one after the other.
@@ -40,7 +42,9 @@ pub async fn elsewhere(call: &Call, endpoint: Endpoint, body: Sent) -> Result<Se
         response.extensions_mut().insert(NotLeader(leader.node.raft_addr));
         return Err(response);
     }
-    Err(forward(call, leader.node.raft_addr, body).await.unwrap_or_else(|failure| call.fail(endpoint, &failure)))
+    Err(forward(call, endpoint, leader.node.raft_addr, body)
+        .await
+        .unwrap_or_else(|failure| call.fail(endpoint, &failure)))
 }
 
 /// `None`: here.
@@ -63,8 +67,37 @@ fn place(call: &Call) -> Result<Option<Member>, Failure> {
     Ok(Some(leader))
 }
 
-async fn forward(call: &Call, mut address: String, mut body: Sent) -> Result<Response, Failure> {
+async fn forward(call: &Call, endpoint: Endpoint, address: String, body: Sent) -> Result<Response, Failure> {
     let client = call.api.cluster.get().ok_or(Failure::NotOpen)?;
+    let (sent, failed) = counters(&call.api.metrics.proxy, endpoint);
+    sent.into_iter().for_each(Counter::increment);
+    let forwarded = try_forward(call, client, address, body).await;
+    if forwarded.is_err() {
+        failed.into_iter().for_each(Counter::increment);
+    }
+    forwarded
+}
+
+/// Where forwarded requests are counted, and those that failed on the way.
+fn counters(counters: &metrics::Proxy, endpoint: Endpoint) -> (Option<&Counter>, Option<&Counter>) {
+    match endpoint {
+        Endpoint::Execute => (Some(&counters.remote_executions), Some(&counters.remote_executions_failed)),
+        Endpoint::Query => (Some(&counters.remote_queries), Some(&counters.remote_queries_failed)),
+        Endpoint::Request => (Some(&counters.remote_requests), Some(&counters.remote_requests_failed)),
+        Endpoint::Backup => (Some(&counters.remote_backups), None),
+        Endpoint::LoadFile | Endpoint::LoadText => (Some(&counters.remote_loads), None),
+        Endpoint::Remove => (Some(&counters.remote_remove_node), None),
+        Endpoint::Leader => (Some(&counters.remote_stepdowns), None),
+        Endpoint::Queue | Endpoint::Sql | Endpoint::Boot | Endpoint::Snapshot => (None, None),
+    }
+}
+
+async fn try_forward(
+    call: &Call,
+    client: &cluster::Client,
+    mut address: String,
+    mut body: Sent,
+) -> Result<Response, Failure> {
     let limit = positive(call.params.timeout).unwrap_or_default();
     for _ in 0..TRIES {
         let (sent, again) = match body {

@@ -10,6 +10,7 @@ use super::receive::Received;
 use super::render::{Render, Trailer};
 use super::routes::Call;
 use super::{body, receive, response};
+use crate::queue::Error;
 use crate::store::execute::check_pragmas;
 
 pub async fn handle(call: Call, body: Body) -> Response {
@@ -27,7 +28,7 @@ pub async fn handle(call: Call, body: Body) -> Response {
 async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
     let (params, counters) = (&call.params, &call.api.metrics.http);
     counters.queued_executions.increment();
-    if !params.noleader && !call.store()?.is_leader() {
+    if !params.noleader && call.store()?.leader().is_none() {
         return Err(Failure::LeaderNotFound);
     }
     let Received { statements, held, .. } = match receive::json(call, body).await {
@@ -50,7 +51,12 @@ async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
                 return Err(Failure::QueueWaitTimeout);
             }
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => return Err(Failure::from(&*error)),
+            Ok(Ok(Err(error))) => {
+                return Err(match &*error {
+                    Error::Store(error) => Failure::from(error),
+                    Error::Remote(error) => Failure::Transport(error.to_string()),
+                });
+            }
             Ok(Err(_)) => return Err(Failure::Internal("node is stopping".into())),
         }
     }

@@ -28,7 +28,7 @@ pub async fn handle(call: Call) -> Response {
         }
     };
     lines.push("[+]leader ok");
-    if !store.is_ready() {
+    if !store.is_ready() || store.is_recovering() {
         lines.push("[+]store not ready");
         return text(StatusCode::SERVICE_UNAVAILABLE, &lines);
     }

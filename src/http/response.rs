@@ -56,6 +56,15 @@ pub fn failed(endpoint: Endpoint, failure: &Failure, options: Options) -> Respon
             if let Ok(location) = HeaderValue::try_from(location) {
                 response.headers_mut().insert(LOCATION, location);
             }
+            // Quirk: of an answer that there isn't; kept from the reference.
+            let content_type = match endpoint {
+                Endpoint::Execute | Endpoint::Query | Endpoint::Request => Some(JSON),
+                Endpoint::Backup => Some("application/octet-stream"),
+                _ => None,
+            };
+            if let Some(content_type) = content_type {
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            }
             response
         }
         Answer::Envelope(text) => {
@@ -97,9 +106,14 @@ impl From<&store::Error> for Failure {
             // Why is for the operator: it is in the log. What was under way may have happened.
             E::Stopped(_) => Failure::Internal("node is stopping".into()),
             E::Sql(error) => Failure::Sql(error.message.clone()),
-            E::ClientGone | E::Changed | E::Backup(_) | E::Raft(_) | E::Log(_) | E::Start(_) | E::Incomplete { .. } => {
-                Failure::Internal(error.to_string())
-            }
+            E::ClientGone
+            | E::Changed
+            | E::Backup(_)
+            | E::Raft(_)
+            | E::Log(_)
+            | E::Start(_)
+            | E::Recovery(_)
+            | E::Incomplete { .. } => Failure::Internal(error.to_string()),
         }
     }
 }

@@ -21,6 +21,7 @@ use super::{
     snapshot, sql, status,
 };
 use crate::cluster;
+use crate::cluster::discovery::Discovery;
 use crate::config::Config;
 use crate::metrics::{Counter, Metrics};
 use crate::queue::Queue;
@@ -49,6 +50,8 @@ pub struct Api {
     pub queue: OnceLock<Queue<Held>>,
     /// As the store.
     pub cluster: OnceLock<cluster::Client>,
+    /// Where others may be, if that isn't known.
+    pub discovery: OnceLock<Discovery>,
 }
 
 /// A request that has passed the common checks.

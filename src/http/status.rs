@@ -2,14 +2,18 @@
 //!
 //! Source: server.md §3.1.
 
+use std::collections::BTreeMap;
+
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::json::Json;
 use super::response;
 use super::routes::{Api, Call};
+use crate::cluster::discovery::Discovery;
 use crate::go;
 use crate::go::time::rfc3339;
+use crate::peer::client::IDLE_MAX;
 use crate::store::Store;
 use crate::version;
 use crate::world::host::Interface;
@@ -79,12 +83,21 @@ async fn tree(api: &Api) -> Value {
     if let Some(origin) = &config.http_allow_origin {
         tree["http"]["allow_origin"] = json!(origin);
     }
+    let pools: Map<String, Value> = api.cluster.get().map(|client| pools(&client.idle())).unwrap_or_default();
+    if !pools.is_empty() {
+        tree["http"]["cluster"]["conn_pool_stats"] = pools.into();
+    }
+    if let Some(discovery) = api.discovery.get().and_then(Discovery::status) {
+        tree["disco"] = discovery;
+    }
     if let Some(at) = *api.last_backup.lock().expect("no panic holds this lock") {
         tree["last_backup_time"] = json!(rfc3339(Some(at)));
     }
     if let Some(store) = api.store.get() {
         tree["cluster"] = json!({"addr": config.raft_adv, "api_addr": config.http_adv, "https": "false"});
         tree["extensions"] = json!({"dir": config.data_dir.join("extensions").display().to_string(), "names": []});
+        // Both purposes of a connection: its first byte.
+        tree["mux"] = json!({"addr": config.raft_adv, "handlers": "\u{1}\u{2}", "timeout": "30s", "tls": "disabled"});
         tree["network"] = json!({"interfaces": interfaces(&facts.interfaces)});
         tree["store"] = of_store(api, store).await;
     }
@@ -101,8 +114,8 @@ async fn of_store(api: &Api, store: &Store) -> Value {
         ("election_timeout", config.raft.election_timeout),
         ("heartbeat_timeout", config.raft.heartbeat_timeout),
         ("snapshot_interval", config.snapshot.interval),
-        ("reap_timeout", Default::default()),
-        ("reap_read_only_timeout", Default::default()),
+        ("reap_timeout", config.reap.voters),
+        ("reap_read_only_timeout", config.reap.others),
     ] {
         tree[key] = json!(duration(timeout));
     }
@@ -124,6 +137,14 @@ async fn of_store(api: &Api, store: &Store) -> Value {
         "NoSnapshotRestoreOnStart": true,
     });
     tree
+}
+
+/// Connections to other nodes that wait for the next request; those in use aren't counted.
+fn pools(idle: &BTreeMap<String, usize>) -> Map<String, Value> {
+    let pool = |(address, idle): (&String, &usize)| {
+        (address.clone(), json!({"idle": idle, "max_open_connections": IDLE_MAX, "open_connections": idle}))
+    };
+    idle.iter().map(pool).collect()
 }
 
 fn interfaces(interfaces: &[Interface]) -> Map<String, Value> {

@@ -20,10 +20,14 @@ const IDLE: Duration = Duration::from_secs(25);
 /// Idle connections to one node.
 ///
 /// Source: server.md §7.
-const IDLE_MAX: usize = 64;
+pub const IDLE_MAX: usize = 64;
 
 /// Who works on a request of the cluster service shows it more often than this.
 pub const SILENCE: Duration = Duration::from_secs(5);
+
+/// A connection that was used within this time isn't asked whether it works, only looked at: a node that is gone without a
+/// word would have had to go since, which no question can rule out either.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a reused connection may take to show that it still works.
 const PING: Duration = Duration::from_secs(1);
@@ -74,8 +78,8 @@ impl Client {
         answered
     }
 
-    /// A connection to the cluster service at `address` that works: one that was used before shows it first, so that a
-    /// stale one costs time but no request (design §8).
+    /// A connection to the cluster service at `address` that works: one that was used a while ago shows it first, so that
+    /// a stale one costs time but no request (design §8).
     pub async fn acquire(&self, address: &str, timeout: Duration) -> Result<Connection, Error> {
         match self.reuse(address, timeout / 2).await {
             Some(connection) => Ok(connection),
@@ -137,9 +141,14 @@ impl Client {
             let mut idle = self.shared.idle.lock().expect("no panic holds this lock");
             idle.get_mut(address)?.pop()?
         };
-        if used.elapsed() < IDLE
-            && let Ok(Ok(())) = tokio::time::timeout(timeout.min(PING), connection.ping()).await
-        {
+        let works = match used.elapsed() {
+            unused if unused < FRESH => connection.is_quiet(),
+            unused if unused < IDLE => {
+                matches!(tokio::time::timeout(timeout.min(PING), connection.ping()).await, Ok(Ok(())))
+            }
+            _ => false,
+        };
+        if works {
             return Some(connection);
         }
         // The others were used even longer ago.

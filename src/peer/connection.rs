@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use prost::Message;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
@@ -74,10 +74,16 @@ impl Connection {
         }
     }
 
+    /// Begins a request that is followed by a stream; it goes out with what follows, or by [`Connection::flush`].
+    pub async fn begin(&mut self, message: Bytes) -> Result<(), Error> {
+        self.id += 1;
+        self.feed(Kind::Message(message)).await
+    }
+
     /// Sends a request whose answer, or the rest of which, comes in parts.
     pub async fn request(&mut self, message: Bytes) -> Result<(), Error> {
-        self.id += 1;
-        self.send(Kind::Message(message)).await
+        self.begin(message).await?;
+        self.flush().await
     }
 
     /// The next part of the answer to the last request. The other side may take long, but shows that it is there at
@@ -95,6 +101,11 @@ impl Connection {
                 kind => return received(kind),
             }
         }
+    }
+
+    /// Whether the other side has neither closed nor said anything since its last answer.
+    pub fn is_quiet(&mut self) -> bool {
+        self.framed.next().now_or_never().is_none()
     }
 
     /// Shows that the other side is there.
@@ -146,9 +157,20 @@ impl Connection {
         self.send(Kind::Signal(Signal::Working.into())).await
     }
 
-    /// A piece of a stream.
+    /// The serving side: an answer that is followed by a stream; it goes out with what follows, or by
+    /// [`Connection::flush`].
+    pub async fn begin_reply(&mut self, answer: Bytes) -> Result<(), Error> {
+        self.feed(Kind::Message(answer)).await
+    }
+
+    /// A piece of a stream; it goes out with what follows, or by [`Connection::flush`].
     pub async fn chunk(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.send(Kind::Chunk(bytes)).await
+        self.feed(Kind::Chunk(bytes)).await
+    }
+
+    /// Sends what waits.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        Ok(SinkExt::<Bytes>::flush(&mut self.framed).await?)
     }
 
     /// The end of a stream whose chunks have this CRC32C.
@@ -157,10 +179,15 @@ impl Connection {
     }
 
     async fn send(&mut self, kind: Kind) -> Result<(), Error> {
+        self.feed(kind).await?;
+        self.flush().await
+    }
+
+    async fn feed(&mut self, kind: Kind) -> Result<(), Error> {
         let frame = Frame { id: self.id, kind: Some(kind) };
         let mut bytes = BytesMut::with_capacity(frame.encoded_len());
         frame.encode(&mut bytes).expect("the buffer grows");
-        Ok(self.framed.send(bytes.freeze()).await?)
+        Ok(self.framed.feed(bytes.freeze()).await?)
     }
 
     async fn frame(&mut self) -> Result<Option<Frame>, Error> {

@@ -36,6 +36,11 @@ impl Identity {
         Self { node, cluster }
     }
 
+    /// The fingerprint of this node's engine.
+    pub fn engine(&self) -> &str {
+        &self.node.engine
+    }
+
     /// What this node says of itself now.
     pub fn hello(&self) -> Hello {
         let (cluster_id, incarnation) = self.cluster.get();
@@ -61,13 +66,16 @@ impl Peers {
 /// Whether `ours` may talk to `theirs`; else why not, as the log says it.
 ///
 /// A node whose data is of no cluster yet may talk to anybody. Two of the same cluster must be of the same incarnation:
-/// it changes where the log began anew, so the other's log is the history of something else.
+/// it changes where the log began anew or its members are others, so the other's log is the history of something else.
 pub fn check(ours: &Hello, theirs: &Hello) -> Result<(), String> {
-    if ours.cluster_id.is_empty() || theirs.cluster_id.is_empty() {
+    let is_new = |hello: &Hello| hello.cluster_id.is_empty() && hello.incarnation.is_empty();
+    if is_new(ours) || is_new(theirs) {
         return Ok(());
     }
     let (node, cluster) = (&theirs.node_id, &theirs.cluster_id);
-    if ours.cluster_id != *cluster {
+    // After a recovery a node may know its incarnation before it has heard again what the cluster is called.
+    let are_named = !ours.cluster_id.is_empty() && !cluster.is_empty();
+    if are_named && ours.cluster_id != *cluster {
         return Err(format!(
             "node {node} belongs to another cluster ({cluster}, not {}): is its data directory the right one?",
             ours.cluster_id
@@ -107,6 +115,9 @@ mod tests {
         check_pair(("a", "1"), ("b", "1"), false);
         check_pair(("a", ""), ("a", "1"), false);
         check_pair(("a", "1"), ("a", "2"), false);
+        check_pair(("", "1"), ("a", "1"), true);
+        check_pair(("", "1"), ("a", ""), false);
+        check_pair(("", "1"), ("", "2"), false);
 
         #[track_caller]
         fn check_pair(ours: (&str, &str), theirs: (&str, &str), want: bool) {

@@ -16,13 +16,17 @@ pub struct Applied {
     /// [`crate::db::engine::fingerprint`] of the engine that the cluster agreed on.
     pub engine: String,
     pub cluster_id: String,
-    /// Changes when the log begins anew (boot, recovery).
+    /// Changes when the log begins anew (boot), or its members are others (recovery).
     pub incarnation: String,
     /// The last entry that changed the database.
     pub last_change: Option<LogId>,
     /// The log up to here is no history of this database, which was replaced beside the log: nobody may be sent it
     /// (hazard H12).
     pub void: Option<LogId>,
+    /// What the log says up to here about members is void: a recovery set them beside the log, on this node.
+    pub recovered: Option<LogId>,
+    /// Names the recovery that is being made on this node; empty: none.
+    pub recovering: String,
 }
 
 impl Applied {
@@ -49,6 +53,8 @@ impl From<&Applied> for proto::Applied {
             incarnation: applied.incarnation.clone(),
             last_change: applied.last_change.as_ref().map(Into::into),
             void: applied.void.as_ref().map(Into::into),
+            recovered: applied.recovered.as_ref().map(Into::into),
+            recovering: applied.recovering.clone(),
         }
     }
 }
@@ -67,6 +73,8 @@ impl TryFrom<proto::Applied> for Applied {
             incarnation: message.incarnation,
             last_change: message.last_change.as_ref().map(Into::into),
             void: message.void.as_ref().map(Into::into),
+            recovered: message.recovered.as_ref().map(Into::into),
+            recovering: message.recovering,
         })
     }
 }

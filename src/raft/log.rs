@@ -103,6 +103,7 @@ impl Log {
             vote: file.vote.clone(),
             committed,
             purged: file.purged,
+            members_void: None,
             first,
             next,
             terms,
@@ -165,6 +166,12 @@ impl Log {
     pub fn saved_committed(&self) -> Option<LogId> {
         let memory = self.shared.memory();
         memory.committed.max(memory.purged)
+    }
+
+    /// What the log says about members up to `upto` is read as nothing from now on, here and where it is sent: they were
+    /// set beside the log.
+    pub fn void_members(&self, upto: Option<LogId>) {
+        self.shared.memory().members_void = upto;
     }
 
     /// Queues a job after `change` is made to the memory, so that both see the same order.

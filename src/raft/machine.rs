@@ -24,6 +24,7 @@ use super::types::{Entry, LogId, Payload, StoredMembership};
 use crate::command::{Boot, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Settings};
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
+use crate::db::engine;
 use crate::db::entry;
 use crate::db::execute::{Executed, Reads};
 use crate::db::lease::{Lease, Leases};
@@ -102,6 +103,8 @@ pub struct Machine {
     cluster: Arc<Cluster>,
     observed: Arc<Mutex<Observed>>,
     metrics: Arc<Metrics>,
+    /// Of this process.
+    engine: String,
     /// An entry that an operator passes (`-skip-entry`).
     skip_entry: u64,
     /// Why this node stops. What the database holds is no state at any index then: nothing more may be applied, and
@@ -142,6 +145,7 @@ impl Machine {
             cluster,
             observed: Arc::new(Mutex::new(observed)),
             metrics,
+            engine: engine::fingerprint(),
             skip_entry,
             fault: None,
         };
@@ -157,6 +161,15 @@ impl Machine {
     /// The replicated state as of the last checkpoint.
     pub fn clean(&self) -> &Applied {
         &self.clean
+    }
+
+    /// Replaces the replicated state beside the database, before anything was applied since the last checkpoint.
+    pub fn restate(&mut self, applied: Applied) -> Result<(), Fault> {
+        assert_eq!(self.applied, self.clean, "a recovery comes before the log is replayed");
+        self.database.restate(&applied.encode())?;
+        self.cluster.set(&applied.cluster_id, &applied.incarnation);
+        (self.clean, self.applied) = (applied.clone(), applied);
+        Ok(())
     }
 
     /// What readers open.
@@ -294,6 +307,7 @@ impl Machine {
             let index = applied.last_applied.map_or(0, |id| id.index);
             machine.replace(staged, applied).map_err(|fault| Fault(format!("snapshot {index}: {}", fault.0)))?;
             machine.load = None;
+            machine.metrics.store.num_restores.increment();
             let chaos = machine.world.chaos.clone();
             machine.database.writer().connection().look(|connection| chaos.applied(index, connection));
             tracing::info!(index, "snapshot installed");
@@ -377,6 +391,9 @@ impl Machine {
             .map_err(|error| Fault(format!("it can't be decoded ({error}); is this version too old?")))?;
         let Command { time_ms, seed, limits, kind } = command;
         let limits = limits.unwrap_or_default();
+        if let Some(Kind::Execute(_) | Kind::Request(_) | Kind::LoadCommit(_)) = kind {
+            self.check_engine()?;
+        }
         let mut execute = |request: &Execute, reads: Reads| {
             let executed = entry::scope(time_ms, &seed, || self.execute(log_id, request, reads, &limits, wants_rows));
             executed.map(Response::Executed)
@@ -412,6 +429,19 @@ impl Machine {
             None => Err(Fault("it holds a command that this version doesn't know".into())),
         };
         Ok((response?, Duration::from_millis(time_ms)))
+    }
+
+    /// Another SQLite may compute something else of the same entry, and nobody would notice (hazard H16).
+    fn check_engine(&self) -> Result<(), Fault> {
+        let agreed = &self.applied.engine;
+        if agreed.is_empty() || *agreed == self.engine {
+            return Ok(());
+        }
+        Err(Fault(format!(
+            "the cluster runs another SQLite, or other options ({agreed}; here: {}): start the rqlited that it runs. To \
+             change it, stop all writes, then each node in order, and start it with the new one",
+            self.engine
+        )))
     }
 
     fn execute(

@@ -30,18 +30,23 @@ pub struct RaftService {
     pub contact: Contact,
 }
 
-/// When a leader last said that it leads, and this node agreed. Cloning is cheap.
+/// When a leader last said that it leads, and this node agreed; and what it had committed. Cloning is cheap.
 #[derive(Clone, Default)]
-pub struct Contact(Arc<Mutex<Option<Instant>>>);
+pub struct Contact(Arc<Mutex<Option<(Instant, u64)>>>);
 
 impl Contact {
     /// How long ago; `None`: never in this process.
     pub fn age(&self) -> Option<Duration> {
-        self.0.lock().expect("no panic holds this lock").map(|at| at.elapsed())
+        self.0.lock().expect("no panic holds this lock").map(|(at, _)| at.elapsed())
     }
 
-    fn now(&self) {
-        *self.0.lock().expect("no panic holds this lock") = Some(Instant::now());
+    /// The leader's commit index, as it said; 0: never.
+    pub fn commit_index(&self) -> u64 {
+        self.0.lock().expect("no panic holds this lock").map_or(0, |(_, index)| index)
+    }
+
+    fn now(&self, commit_index: u64) {
+        *self.0.lock().expect("no panic holds this lock") = Some((Instant::now(), commit_index));
     }
 }
 
@@ -68,9 +73,10 @@ impl RaftService {
         let answer = match request {
             Request::Append(request) => {
                 let request = AppendEntriesRequest::try_from(request).map_err(text)?;
+                let commit_index = request.leader_commit.map_or(0, |id| id.index);
                 let answer = proto::AppendAnswer::from(self.raft.append_entries(request).await.map_err(text)?);
                 if !matches!(answer.refusal, Some(proto::append_answer::Refusal::HigherVote(_))) {
-                    self.contact.now();
+                    self.contact.now(commit_index);
                 }
                 Answer::Append(answer)
             }

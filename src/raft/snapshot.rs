@@ -130,7 +130,8 @@ impl Source {
         let index = applied.last_applied.ok_or(SendError::Nothing)?.index;
         let mut connection = open(client, target, address, IDLE).await?;
         let size = lease.size;
-        let request = proto::InstallSnapshot { vote: Some((&vote).into()), applied: Some((&applied).into()), size };
+        let request =
+            proto::InstallSnapshot { vote: Some((&vote).into()), applied: Some(Box::new((&applied).into())), size };
         let request = proto::Request { kind: Some(Request::Snapshot(request)) };
         connection.request(request.encode_to_vec().into()).await?;
         let answer = answer(&mut connection).await?;
@@ -146,7 +147,11 @@ impl Source {
                 break;
             }
             crc32c = crc32c::crc32c_append(crc32c, &bytes);
-            timeout(IDLE, connection.chunk(bytes.into())).await.map_err(|_| peer::Error::Timeout)??;
+            let sent = async {
+                connection.chunk(bytes.into()).await?;
+                connection.flush().await
+            };
+            timeout(IDLE, sent).await.map_err(|_| peer::Error::Timeout)??;
         }
         timeout(IDLE, connection.end(crc32c)).await.map_err(|_| peer::Error::Timeout)??;
         let answer = self::answer(&mut connection).await?;
@@ -208,7 +213,7 @@ impl Receiver {
         let Some(vote) = request.vote.as_ref().map(Vote::from) else {
             return Err(peer::Error::Protocol("a snapshot without a vote"));
         };
-        let applied = match request.applied.unwrap_or_default().try_into() {
+        let applied = match (*request.applied.unwrap_or_default()).try_into() {
             Ok(Applied { last_applied: None, .. }) => return Ok(Err("the snapshot says of nothing what it is".into())),
             Ok(applied) => applied,
             Err(error) => return Ok(Err(format!("the snapshot's state: {error}"))),

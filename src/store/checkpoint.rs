@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use openraft::metrics::RaftMetrics;
 use tokio::time::Instant;
 
 use super::{Error, Store};
 use crate::db::database::Fault;
 use crate::db::readers::Closed;
 use crate::raft::machine::Checkpoint;
+use crate::raft::types::TypeConfig;
 use crate::world::Lane;
 
 /// From this much WAL on, the copy runs beside the writer: about 4 ms of pause a MiB otherwise (design §5).
@@ -19,6 +21,9 @@ const PAGE_SIZE: u64 = 4096;
 
 /// How long readers of an older state may take to end by themselves.
 const GRACE: Duration = Duration::from_millis(100);
+
+/// How long openraft may take to note a checkpoint.
+const NOTED: Duration = Duration::from_secs(10);
 
 /// How long new reads wait for older ones to end, at most.
 const GATE_MAX: Duration = Duration::from_secs(1);
@@ -199,8 +204,12 @@ fn paused(store: &Store, pause: Duration) {
 }
 
 async fn purge_log(store: &Store, index: u64, purge: Purge) {
-    // openraft purges nothing that it hasn't seen a snapshot of.
+    // openraft purges nothing that it hasn't seen a snapshot of, and sees it some time after it was asked to.
     let triggered = store.raft.trigger().snapshot().await;
+    let is_noted = move |metrics: &RaftMetrics<TypeConfig>| metrics.snapshot.is_some_and(|id| id.index >= index);
+    if let Err(error) = store.raft.wait(Some(NOTED)).metrics(is_noted, "the checkpoint is a snapshot").await {
+        tracing::debug!(%error, "raft is slow: nothing is purged this time");
+    }
     // As the reference: trailing logs are 1.25 times the trigger.
     let window = match purge {
         Purge::All => 0,

@@ -63,6 +63,15 @@ pub enum Error {
     Log(#[from] crate::raft::log::Error),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Recovery(#[from] super::recovery::Error),
     #[error("{what}")]
     Incomplete { what: String },
+}
+
+impl Error {
+    /// A write that failed so certainly wasn't proposed, and may be tried again (hazard H14).
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::LeaderNotFound | Self::NotReady | Self::TooBusy | Self::DiskLow)
+    }
 }

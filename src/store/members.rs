@@ -13,7 +13,7 @@ use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError,
 use openraft::raft::Precondition;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Store;
+use super::{Store, checkpoint};
 use crate::db::engine;
 use crate::raft::types::{Membership, Node, NodeId, StoredMembership, TypeConfig};
 
@@ -133,10 +133,19 @@ impl Store {
         &self.options.node_id
     }
 
-    /// Waits until nothing is left of what a boot made void: nobody may be sent it (hazard H12).
+    /// Waits until nothing is left of what a boot made void: nobody may be sent it (hazard H12). Nor what came before a
+    /// recovery: who reads that is of the old incarnation, and refused before it has come to the new one.
     async fn wait_for_purge(&self, deadline: Instant) -> Result<(), Error> {
-        let void = self.machine.call(|machine| machine.applied().void).await;
-        while self.raft.metrics().borrow_watched().purged < void {
+        let (void, recovered) =
+            self.machine.call(|machine| (machine.applied().void, machine.applied().recovered)).await;
+        let purged = || self.raft.metrics().borrow_watched().purged;
+        if let Some(recovered) = recovered
+            && purged() < Some(recovered)
+        {
+            checkpoint::run(self, checkpoint::Purge::Window).await;
+            self.purge_void(recovered.index).await.map_err(Error::Raft)?;
+        }
+        while purged() < void {
             if Instant::now() >= deadline {
                 return Err(Error::Timeout);
             }
@@ -183,10 +192,19 @@ impl Store {
             if Instant::now() >= deadline {
                 return Err(Error::Timeout);
             }
-            if !self.is_leader() {
+            // Not by the lease: a leader alone that takes in another voter hasn't heard of it yet.
+            if !self.raft.is_leader() {
                 return Err(Error::NotLeader);
             }
             sleep(LOOK).await;
+        }
+        let counters = &self.metrics.store;
+        match joined {
+            Joined::Already => counters.num_ignored_joins.increment(),
+            Joined::Again | Joined::New => counters.num_joins.increment(),
+        }
+        if joined == Joined::Again {
+            counters.num_removed_before_joins.increment();
         }
         Ok(joined)
     }
@@ -257,6 +275,11 @@ impl Store {
         }
     }
 
+    /// Whether a recovery is not over: until it is, the cluster can do without none of its members.
+    pub fn is_recovering(&self) -> bool {
+        self.raft.metrics().borrow_watched().membership_config.membership().get_joint_config().len() > 1
+    }
+
     /// Whether this node is, or was, part of a cluster.
     pub async fn has_peers(&self) -> Result<bool, Error> {
         Ok(!self.configured().await?.is_empty())
@@ -301,7 +324,8 @@ impl Store {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let matched = |id: &NodeId| metrics.replication.as_ref().and_then(|all| *all.get(id)?);
-        let others = members.iter().filter(|member| member.is_voter && member.id != self.options.node_id);
+        let may_lead = |member: &&Member| member.is_voter && member.node.wants_vote;
+        let others = members.iter().filter(may_lead).filter(|member| member.id != self.options.node_id);
         others.map(|member| NodeId::from(member.id.as_str())).max_by_key(matched)
     }
 
@@ -315,8 +339,11 @@ impl Store {
             let stored = self.raft.with_raft_state(|state| (**state.membership_state.effective()).clone()).await;
             let stored: StoredMembership = stored.map_err(|fatal| Error::Stopped(fatal.to_string()))?;
             let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: *stored.log_id() };
+            // Whatever is to be changed: first the members are those of one configuration.
+            let settled = settled(stored.membership());
+            let is_settled = settled == Change::Nothing;
             let changing = async {
-                match decide(stored.membership())? {
+                match if is_settled { decide(stored.membership())? } else { settled } {
                     Change::Nothing => Ok(Ok(())),
                     Change::Append(membership) => {
                         let appended = self.raft.append_membership(membership, EntryPayload::Blank, [unchanged]).await;
@@ -330,7 +357,8 @@ impl Store {
             };
             let changed = timeout_at(deadline, changing).await.map_err(|_| Error::Timeout)??;
             match changed {
-                Ok(()) => return Ok(()),
+                Ok(()) if is_settled => return Ok(()),
+                Ok(()) => {}
                 Err(error) => retry(error)?,
             }
             if Instant::now() >= deadline {
@@ -341,10 +369,17 @@ impl Store {
     }
 }
 
-/// Gives their votes to those who have joined for it and caught up, for ever.
+/// Gives their votes to those who have joined for it and caught up, for ever. Whoever leads first after a recovery ends
+/// it: from then on a majority is enough.
 pub async fn promote(store: Store) {
     loop {
         sleep(LOOK).await;
+        if let Some(result) = store.settle().await {
+            match result {
+                Ok(()) => tracing::info!("the recovered cluster has a leader"),
+                Err(error) => tracing::debug!(%error, "the recovered cluster isn't settled yet"),
+            }
+        }
         let Some(id) = store.next_voter() else { continue };
         let promoted = store.change(Instant::now() + PROMOTION, |membership| Ok(promoted(membership, &id))).await;
         match promoted {
@@ -355,6 +390,25 @@ pub async fn promote(store: Store) {
 }
 
 impl Store {
+    /// Ends a recovery, if this node leads one: members that are to have no vote voted in it, since they may have had the
+    /// longest log, but lead no further.
+    async fn settle(&self) -> Option<Result<(), Error>> {
+        if !self.is_leader() {
+            return None;
+        }
+        let last = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let configs = metrics.membership_config.membership().get_joint_config();
+            (configs.len() > 1).then(|| configs.last().cloned())?
+        };
+        let is_to_vote = last.is_some_and(|voters| voters.contains(&NodeId::from(self.id())));
+        Some(match is_to_vote {
+            true => self.change(Instant::now() + PROMOTION, |_| Ok(Change::Nothing)).await,
+            false => self.step_down(None, PROMOTION).await,
+        })
+    }
+
     /// Somebody who is to vote and has caught up.
     fn next_voter(&self) -> Option<NodeId> {
         if !self.is_leader() {
@@ -396,6 +450,15 @@ fn parts(membership: &Membership) -> (BTreeSet<NodeId>, BTreeMap<NodeId, Node>) 
 
 fn membership(voters: BTreeSet<NodeId>, nodes: BTreeMap<NodeId, Node>) -> Change {
     Change::Append(Membership::new(vec![voters], nodes).expect("every voter is a node, and there is one"))
+}
+
+/// A recovery has each of its nodes in a configuration of its own, and at last the one that is to be.
+fn settled(current: &Membership) -> Change {
+    let (_, nodes) = parts(current);
+    match current.get_joint_config().as_slice() {
+        [_, .., voters] => membership(voters.clone(), nodes),
+        _ => Change::Nothing,
+    }
 }
 
 fn add(current: &Membership, id: &NodeId, node: &Node) -> Change {
@@ -461,6 +524,12 @@ mod tests {
         assert_eq!(remove(&current, &id("c")), Ok(Change::Append(of(&["a", "b"], &[]))));
         assert_eq!(remove(&current, &id("z")), Ok(Change::Nothing));
         assert_eq!(remove(&of(&["a"], &["c"]), &id("a")), Err(Error::NoVoter));
+        let recovering = of(&["a", "b"], &["c"]);
+        let nodes: BTreeMap<_, _> = recovering.nodes().map(|(id, node)| (id.clone(), node.clone())).collect();
+        let configs = [&["a"][..], &["b"], &["c"], &["a", "b"]];
+        let configs = configs.iter().map(|names| names.iter().map(|name| id(name)).collect()).collect();
+        assert_eq!(settled(&Membership::new(configs, nodes).unwrap()), Change::Append(recovering.clone()));
+        assert_eq!(settled(&recovering), Change::Nothing);
         assert_eq!(Error::NoVoter.to_string(), "need at least one voter in configuration: {[]}");
     }
 }

@@ -6,6 +6,7 @@
 //! backup ──► read index ─► checkpoint + lease ─► chunks
 //! boot ────► spool ─► check ─► swap beside the log, which is purged
 //! load ────► spool ─► check ─► LoadBegin, chunks, LoadCommit through the log
+//! recovery ► raft/peers.json ─► members beside the log, before Raft starts
 //! ```
 
 pub mod backup;
@@ -20,6 +21,7 @@ pub mod members;
 pub mod purge;
 pub mod query;
 pub mod reap;
+pub mod recovery;
 pub mod request;
 pub mod role;
 pub mod snapshot;
@@ -147,7 +149,7 @@ impl Store {
         let opener = Lane::start(&*world.lanes, "open", ());
         let (world_, paths_, skip, report) = (world.clone(), paths.clone(), options.skip_entry, on_fatal.clone());
         let directory = options.data_dir.join("raft");
-        let metrics = options.metrics.clone();
+        let (metrics, node) = (options.metrics.clone(), (options.node_id.clone(), options.node.clone()));
         let opened = opener
             .call(move |_| {
                 let log = Log::open(&world_, &directory, Default::default(), move |why| report(why))?;
@@ -156,8 +158,12 @@ impl Store {
                 if is_purged && !world_.disk.exists(&paths_.state()).unwrap_or(true) {
                     return Err(Error::Incomplete { what: format!("{}: it is missing", paths_.state().display()) });
                 }
-                let machine = Machine::open(&world_, &paths_, skip, metrics)?;
+                let mut machine = Machine::open(&world_, &paths_, skip, metrics.clone())?;
                 check_belong_together(&log, &machine, &directory)?;
+                if recovery::run(&*world_.disk, &directory, &mut machine, log.last(), &node)? {
+                    metrics.store.num_recoveries.increment();
+                }
+                log.void_members(machine.applied().recovered);
                 Ok::<_, Error>((log, machine))
             })
             .await;
@@ -300,6 +306,11 @@ impl Store {
 
     /// Writes a command to the log and waits until it is applied here.
     async fn propose(&self, kind: Kind, limits: Limits) -> Result<Proposed, Error> {
+        // Until the cluster has moved to its engine, a leader only does what lets it move.
+        let is_of_office = matches!(kind, Kind::Settings(_) | Kind::LoadAbort(_));
+        if !is_of_office && !self.has_agreed_engine() {
+            return Err(Error::LeaderNotFound);
+        }
         let mut seed = [0; 16];
         self.world.entropy.fill(&mut seed);
         let time_ms = self.world.clock.unix_now().as_millis() as u64;
@@ -326,6 +337,12 @@ impl Store {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether the cluster has agreed on this node's engine.
+    fn has_agreed_engine(&self) -> bool {
+        let observed = self.observed.lock().expect("no panic holds this lock");
+        observed.engine.is_empty() || observed.engine == self.identity.engine()
     }
 
     /// Confirms that this node leads, and waits until everything committed so far is applied.
@@ -380,6 +397,7 @@ fn introduction(options: &Options) -> Hello {
         http_addr: options.node.http_addr.clone(),
         version: RQLITE_VERSION.into(),
         sqlite_version: engine::sqlite_version().into(),
+        engine: engine::fingerprint(),
         ..Hello::default()
     }
 }
@@ -400,7 +418,9 @@ fn raft_config(leader_lease: Duration) -> Result<Arc<openraft::Config>, Error> {
     let lease_ms = leader_lease.as_millis() as u64;
     let config = openraft::Config {
         cluster_name: "rqlite".into(),
-        heartbeat_interval: (lease_ms / 10).max(1),
+        // Also the longest that openraft waits for the answer to one: a tenth would be less than the way there and back
+        // between distant places.
+        heartbeat_interval: (lease_ms / 4).max(1),
         election_timeout_min: (lease_ms / 2).max(2),
         election_timeout_max: lease_ms.max(3),
         // Both are ours to trigger (hazard H18).

@@ -42,8 +42,14 @@ pub async fn watch(store: Store) {
         let since = *led_since.get_or_insert_with(tokio::time::Instant::now);
         for (node, kind) in store.dead(&options, since.elapsed()) {
             match store.remove(node.as_str(), REMOVAL).await {
-                Ok(()) => tracing::info!("successfully reaped {kind} node {node}"),
-                Err(error) => tracing::warn!("failed to reap {kind} node {node}: {error}"),
+                Ok(()) => {
+                    store.metrics.store.nodes_reaped_ok.increment();
+                    tracing::info!("successfully reaped {kind} node {node}");
+                }
+                Err(error) => {
+                    store.metrics.store.nodes_reaped_failed.increment();
+                    tracing::warn!("failed to reap {kind} node {node}: {error}");
+                }
             }
         }
     }

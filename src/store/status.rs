@@ -5,13 +5,14 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use serde_json::{Map, Value, json};
 
 use super::Store;
 use super::members::Member;
+use super::role::Role;
 use crate::db::engine;
+use crate::go;
 use crate::go::bytes::friendly;
 use crate::go::time::rfc3339;
 use crate::raft::types::LogId;
@@ -33,7 +34,7 @@ impl Store {
             "open": {},
             "node_id": self.options.node_id,
             "addr": self.options.node.raft_addr,
-            "ready": self.is_ready() && leader.is_some(),
+            "ready": self.is_ready() && !self.is_recovering() && leader.is_some(),
             "leader": {
                 "addr": leader.map_or("", |leader| &leader.node.raft_addr),
                 "node_id": leader.map_or("", |leader| &leader.id),
@@ -72,16 +73,17 @@ impl Store {
     fn raft_status(&self, members: &[Member]) -> Value {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let log = self.log.stats();
-        let state = match metrics.state {
-            ServerState::Leader => "Leader",
-            ServerState::Candidate => "Candidate",
-            ServerState::Follower | ServerState::Learner => "Follower",
-            ServerState::Shutdown => "Shutdown",
+        let role = self.role();
+        let last_contact = match (role, self.last_contact()) {
+            (Role::Leader, _) => json!(0),
+            (_, None) => json!("never"),
+            (_, Some(ago)) => json!(go::Duration::from_std(ago).to_string()),
         };
+        let leader_commit_index = if role == Role::Leader { 0 } else { self.contact.commit_index() };
         let (committed, applied) = (index(metrics.local_committed), index(metrics.last_applied));
         let is_voter = |id: &str| members.iter().any(|member| member.is_voter && member.id == id);
         json!({
-            "state": state,
+            "state": role.as_str(),
             "term": metrics.current_term,
             "voter": is_voter(&self.options.node_id),
             "num_peers": members.iter().filter(|member| member.is_voter && member.id != self.options.node_id).count(),
@@ -92,7 +94,7 @@ impl Store {
             "last_log_term": term(self.log.last()),
             "last_snapshot_index": index(metrics.snapshot),
             "last_snapshot_term": term(metrics.snapshot),
-            "last_contact": 0,
+            "last_contact": last_contact,
             "latest_configuration": configuration(members),
             "latest_configuration_index": 0,
             "log_size": log.bytes,
@@ -104,7 +106,11 @@ impl Store {
             "protocol_version_max": 3,
             "snapshot_version_min": 0,
             "snapshot_version_max": 1,
-            "transport": {"command_commit_index": 0, "compress_snap": false, "leader_commit_index": 0},
+            "transport": {
+                "command_commit_index": leader_commit_index,
+                "compress_snap": false,
+                "leader_commit_index": leader_commit_index,
+            },
         })
     }
 

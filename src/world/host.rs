@@ -1,9 +1,11 @@
-//! The machine and the process: what /status tells an operator. Nothing is decided by it.
+//! The machine and the process: what /status tells an operator, and what an operator says in the environment.
 
 /// Tells the facts as they are now.
 pub trait Host: Send + Sync {
     /// As of now.
     fn facts(&self) -> Facts;
+    /// A variable of the process's environment.
+    fn env(&self, name: &str) -> Option<String>;
 }
 
 /// See the module.

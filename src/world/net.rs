@@ -30,4 +30,6 @@ pub trait Net: Send + Sync {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>>;
     /// The addresses behind `address` (`host:port`).
     fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+    /// Where the service `name` is (`_service._tcp.domain`), as its SRV records say: `host:port`.
+    fn services<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>>;
 }

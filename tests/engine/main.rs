@@ -13,5 +13,6 @@ mod h09_budget;
 mod h10_planner;
 mod h11_connection_state;
 mod h15_long_reads;
+mod h16_other_engine;
 mod h24_text_loads;
 mod same_log;

@@ -13,7 +13,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// Pipes one line into the shell and expects this of it.
-fn shell(node: &Node, line: &str, want: &str) {
+pub fn shell(node: &Node, line: &str, want: &str) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rqlite"))
         .args(["-p", node.port()])
         .env("HOME", &node.data_dir)

@@ -10,16 +10,16 @@ use tempfile::TempDir;
 use crate::node::{Answer, Node, try_get};
 
 /// How long a cluster may take to have what it should.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Cluster {
-    nodes: Vec<Node>,
-    directory: TempDir,
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    pub directory: TempDir,
 }
 
 impl Cluster {
     /// Nodes that find each other.
-    fn form(count: usize) -> Self {
+    pub fn form(count: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut nodes: Vec<Node> = (1..=count).map(|number| node(directory.path(), number)).collect();
         let join = nodes.iter().map(Node::raft).collect::<Vec<_>>().join(",");
@@ -33,7 +33,7 @@ impl Cluster {
     }
 
     /// One more, which joins through the last of those that there are.
-    fn join(&mut self, flags: &[&str]) -> &mut Node {
+    pub fn join(&mut self, flags: &[&str]) -> &mut Node {
         let mut node = node(self.directory.path(), self.nodes.len() + 1);
         node.add_flags(&["-join", &self.nodes.last().expect("there is one").raft()]);
         node.add_flags(flags);
@@ -43,12 +43,12 @@ impl Cluster {
         self.nodes.last_mut().expect("just pushed")
     }
 
-    fn wait_until_ready(&mut self) {
+    pub fn wait_until_ready(&mut self) {
         self.nodes.iter_mut().for_each(wait_until_formed);
     }
 
     /// The number of the node that leads, as node `at` sees it.
-    fn leader(&self, at: usize) -> usize {
+    pub fn leader(&self, at: usize) -> usize {
         let started = Instant::now();
         loop {
             let status = get(&self.nodes[at], "/status").json();
@@ -62,19 +62,19 @@ impl Cluster {
     }
 
     /// A node that doesn't lead.
-    fn follower(&self) -> &Node {
+    pub fn follower(&self) -> &Node {
         &self.nodes[(self.leader(0) + 1) % self.nodes.len()]
     }
 }
 
-fn node(directory: &Path, number: usize) -> Node {
+pub fn node(directory: &Path, number: usize) -> Node {
     let directory = directory.join(number.to_string());
     std::fs::create_dir(&directory).unwrap();
     Node::new(&directory, &["-node-id", &number.to_string()])
 }
 
 /// The node is ready, and done with joining.
-fn wait_until_formed(node: &mut Node) {
+pub fn wait_until_formed(node: &mut Node) {
     node.wait_until_ready();
     eventually("the node is part of its cluster", || {
         let log = node.log();
@@ -85,7 +85,7 @@ fn wait_until_formed(node: &mut Node) {
 
 /// `what` holds, sooner or later.
 #[track_caller]
-fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed() < PATIENCE, "not in time: {what}");
@@ -94,22 +94,22 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[track_caller]
-fn get(node: &Node, path: &str) -> Answer {
+pub fn get(node: &Node, path: &str) -> Answer {
     try_get(&node.agent(), &node.url(path)).unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", node.log()))
 }
 
-fn write(node: &Node, value: u64) -> Value {
+pub fn write(node: &Node, value: u64) -> Value {
     let answer = node.post("/db/execute", format!(r#"[["INSERT INTO t(v) VALUES (?)", {value}]]"#));
     // Without a leader it is a line of text.
     serde_json::from_slice(&answer.body).unwrap_or_default()
 }
 
-fn sum(node: &Node, level: &str) -> Value {
+pub fn sum(node: &Node, level: &str) -> Value {
     get(node, &format!("/db/query?level={level}&q=SELECT%20sum(v)%20FROM%20t")).json()["results"][0]["values"][0][0]
         .clone()
 }
 
-const CREATE: &str = r#"["CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER)"]"#;
+pub const CREATE: &str = r#"["CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER)"]"#;
 
 #[test]
 fn any_node_can_be_asked() {

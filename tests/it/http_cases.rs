@@ -1,12 +1,13 @@
-//! The recorded exchanges of the reference, replayed against one node that is emptied before each.
+//! The recorded exchanges of the reference, replayed against one node or a cluster, which is emptied before each, and
+//! against a node without a leader.
 //!
-//! Shape: `fixtures/http/http-cases.jsonl`; its format is told in http-data.md §18. Cases of a cluster, of
-//! authentication and of a node without leader come with their features.
+//! Shape: `fixtures/http/http-cases.jsonl`; its format is told in http-data.md §18. Cases of authentication come with it.
 
 use serde_json::{Value, json};
 use ureq::http::Response;
 
-use crate::node::Node;
+use crate::cluster::Cluster;
+use crate::node::{Node, try_get};
 
 /// Where we answer otherwise on purpose, and how. All but one are marked `free` in the file: no client relies on them.
 const DIFFERENT: &[(&str, &str)] = &[
@@ -32,6 +33,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("request-transaction-prepare-error-does-not-abort", "a transaction is all or nothing"),
     ("request-transaction-prepare-error-commits-state", "a transaction is all or nothing"),
     ("queue-invalid-json-accepted", "JSON that isn't valid is refused"),
+    ("cluster-follower-invalid-utf8-text-forwarded", "a forwarded answer is the one that the leader gives"),
     ("sql-get", UNCHANGED),
     ("sql-post-plain", UNCHANGED),
     ("sql-post-parse-error", UNCHANGED),
@@ -55,28 +57,70 @@ fn answers_are_those_of_the_reference() {
     let directory = tempfile::tempdir().unwrap();
     let mut node = Node::new(directory.path(), &[]);
     node.start();
-    let empty = sqlite_file("CREATE TABLE x(a); DROP TABLE x;");
+    let same = replay("single", Asked { leader: &node, follower: None });
+    assert!(same >= 280, "only {same} exchanges were compared");
+}
 
+#[test]
+fn answers_through_a_follower_are_those_of_the_reference() {
+    let cluster = Cluster::form(3);
+    let leader = &cluster.nodes[cluster.leader(0)];
+    let same = replay("cluster3", Asked { leader, follower: Some(cluster.follower()) });
+    assert!(same >= 16, "only {same} exchanges were compared");
+}
+
+/// It waits for others that never come.
+#[test]
+fn answers_without_a_leader_are_those_of_the_reference() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::new(directory.path(), &[]);
+    node.add_flags(&["-bootstrap-expect", "3", "-join", &node.raft()]);
+    node.spawn();
+    node.wait_until(|node| {
+        let status = try_get(&node.agent(), &node.url("/status?key=store.node_id"));
+        status.is_ok_and(|status| status.body == br#""1""#)
+    });
+    let same = replay("noleader", Asked { leader: &node, follower: None });
+    assert_eq!(same, 9);
+}
+
+/// Who gets the requests.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    /// Also the preparing ones.
+    leader: &'a Node,
+    follower: Option<&'a Node>,
+}
+
+/// Replays the cases of a topology; returns how many gave what the reference gave.
+fn replay(topology: &str, asked: Asked<'_>) -> usize {
+    let Asked { leader, follower } = asked;
+    let empty = sqlite_file("CREATE TABLE x(a); DROP TABLE x;");
     let (mut same, mut problems) = (0, Vec::new());
     let mut listed: Vec<_> = DIFFERENT.iter().map(|(name, _)| *name).collect();
     for line in include_str!("../../fixtures/http/http-cases.jsonl").lines() {
         let case: Value = serde_json::from_str(line).unwrap();
         let (name, setup) = (case["name"].as_str().unwrap(), case["setup"].as_array().unwrap());
         let (request, want) = (&case["request"], &case["response"]);
-        if case["topology"] != "single" {
+        if case["topology"] != topology {
+            listed.retain(|listed| *listed != name);
             continue;
         }
+        let node = if case["target"] == "follower" { follower.unwrap() } else { leader };
 
-        assert!(node.post("/db/load", &empty).is_success(), "the node can't be emptied before {name}");
-        for request in setup {
-            send(&node, request);
+        if topology != "noleader" {
+            assert!(leader.post("/db/load", &empty).is_success(), "the node can't be emptied before {name}");
         }
-        let got = send(&node, request);
-        if setup.iter().chain([request]).any(|request| request["path"].as_str().unwrap().contains("queue")) {
+        for request in setup {
+            send(leader, request);
+        }
+        let got = send(node, request);
+        let is_queued = |request: &Value| request["path"].as_str().unwrap().contains("queue");
+        if setup.iter().chain([request]).any(is_queued) && topology != "noleader" {
             // What is still queued would be written in the middle of the next case.
             assert_eq!(node.post("/db/execute?queue&wait", "[]").status, 200);
         }
-        let difference = compare(&node, &got, want, case["ignore"].as_array().unwrap());
+        let difference = compare(asked, node, &got, want, case["ignore"].as_array().unwrap());
         match (difference, listed.iter().position(|listed| *listed == name)) {
             (None, None) => same += 1,
             (Some(difference), None) => problems.push(format!("{name}: {difference}")),
@@ -86,7 +130,7 @@ fn answers_are_those_of_the_reference() {
     }
     problems.extend(listed.iter().map(|name| format!("{name}: listed as different, but it isn't, or isn't run")));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(same >= 280, "only {same} exchanges were compared");
+    same
 }
 
 fn send(node: &Node, request: &Value) -> Response<Vec<u8>> {
@@ -107,12 +151,20 @@ fn send(node: &Node, request: &Value) -> Response<Vec<u8>> {
 }
 
 /// What is wrong with an answer, if anything.
-fn compare(node: &Node, got: &Response<Vec<u8>>, want: &Value, ignored: &[Value]) -> Option<String> {
+fn compare(asked: Asked<'_>, node: &Node, got: &Response<Vec<u8>>, want: &Value, ignored: &[Value]) -> Option<String> {
+    let hide = |text: &str| {
+        // Beside a follower the leader has names of its own.
+        let text = match asked.follower {
+            Some(_) => asked.leader.hide_addresses(text).replace("${", "${LEADER_"),
+            None => text.to_string(),
+        };
+        node.hide_addresses(&text)
+    };
     if got.status().as_u16() != want["status"] {
         return Some(format!("status {}: {}", got.status(), String::from_utf8_lossy(got.body())));
     }
     for (name, value) in want["headers"].as_object().into_iter().flatten() {
-        let header = got.headers().get(name).map(|value| node.hide_addresses(value.to_str().unwrap()));
+        let header = got.headers().get(name).map(|value| hide(value.to_str().unwrap()));
         if header.as_deref() != value.as_str() {
             return Some(format!("header {name}: {header:?}, not {value}"));
         }
@@ -122,7 +174,7 @@ fn compare(node: &Node, got: &Response<Vec<u8>>, want: &Value, ignored: &[Value]
         let start: String = got.body().iter().take(prefix.len() / 2).map(|byte| format!("{byte:02x}")).collect();
         return (start != prefix).then(|| format!("body begins with {start}, not {prefix}"));
     }
-    let body = node.hide_addresses(&String::from_utf8_lossy(got.body()));
+    let body = hide(&String::from_utf8_lossy(got.body()));
     let want = want.get("body")?;
     let (body, want) = match ignored {
         [] => (body, want.as_str().unwrap_or("").to_string()),

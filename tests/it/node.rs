@@ -23,6 +23,7 @@ pub struct Node {
     http: String,
     raft: String,
     flags: Vec<String>,
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -41,6 +42,7 @@ impl Node {
             http: free_address(),
             raft: free_address(),
             flags: flags.iter().map(|flag| flag.to_string()).collect(),
+            environment: Vec::new(),
             process: None,
         }
     }
@@ -48,6 +50,21 @@ impl Node {
     /// Where other nodes find it.
     pub fn raft(&self) -> String {
         self.raft.clone()
+    }
+
+    /// From its next start on it is elsewhere, for clients and nodes.
+    pub fn relocate(&mut self) {
+        (self.http, self.raft) = (free_address(), free_address());
+    }
+
+    /// From its next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.into(), value.into()));
+    }
+
+    /// As it was made: without what was added since.
+    pub fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|flag| flag.to_string()).collect();
     }
 
     /// From its next start on; the last of equal flags counts.
@@ -73,7 +90,7 @@ impl Node {
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rqlited"));
         command.args(["-node-id", "1", "-http-addr", &self.http, "-raft-addr", &self.raft]);
-        command.args(&self.flags).arg(&self.data_dir);
+        command.args(&self.flags).arg(&self.data_dir).envs(self.environment.iter().cloned());
         command
     }
 

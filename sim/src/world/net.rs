@@ -131,6 +131,10 @@ impl Net for SimNet {
             Ok(vec![SocketAddr::new(turmoil::lookup(host), port)])
         })
     }
+
+    fn services<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 }
 
 impl Listener for Port {

@@ -26,6 +26,8 @@ pub struct Memory {
     /// The newest saved commit index.
     pub committed: Option<LogId>,
     pub purged: Option<LogId>,
+    /// What the log says up to here about members is void.
+    pub members_void: Option<LogId>,
     /// Index of the first entry; `next` if there is none.
     pub first: u64,
     /// Index after the last entry.
@@ -181,6 +183,7 @@ mod tests {
             vote: None,
             committed: None,
             purged: None,
+            members_void: None,
             first: 0,
             next: 0,
             terms: Terms::default(),

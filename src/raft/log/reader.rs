@@ -24,6 +24,17 @@ use crate::raft::types::{Entry, LeaderId, LogId, Membership, Payload, TypeConfig
 impl Log {
     /// The first entries of `from..to` that the log has: at least one if it has any, and about `chunk_bytes` bytes.
     async fn chunk(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        let mut entries = self.stored_chunk(from, to).await?;
+        let void = self.shared.memory().members_void;
+        for entry in entries.iter_mut().filter(|entry| Some(entry.log_id) <= void) {
+            if let EntryPayload::Membership(_) = entry.payload {
+                entry.payload = EntryPayload::Blank;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn stored_chunk(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
         loop {
             let plan = {
                 let memory = self.shared.memory();

@@ -11,6 +11,10 @@ use crate::world::host::{Facts, Host, Interface};
 pub struct Machine;
 
 impl Host for Machine {
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
     fn facts(&self) -> Facts {
         Facts {
             executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
