@@ -45,7 +45,17 @@ async fn three(directory: &Path) -> [Server; 3] {
     let third = node("3", &["-join", &first.raft]);
     third.ready().await;
     create(&first).await;
+    // A node has its vote when it has caught up.
+    while !nodes(&first).await.as_object().is_some_and(|nodes| nodes.values().all(|node| node["voter"] == true)) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     [first, second, third]
+}
+
+/// What a node says of all of them.
+async fn nodes(node: &Server) -> serde_json::Value {
+    let answer = client::try_once(&node.address, &Ask::get("/nodes?timeout=1s&nonvoters")).await.unwrap_or_default();
+    serde_json::from_slice(&answer).unwrap_or_default()
 }
 
 async fn create(node: &Server) {
@@ -131,9 +141,7 @@ async fn failover(directory: &Path) {
 async fn leader(cluster: &[Server; 3]) -> usize {
     loop {
         for (n, node) in cluster.iter().enumerate() {
-            let answer = client::try_once(&node.address, &Ask::get("/nodes?timeout=1s")).await.unwrap_or_default();
-            let nodes: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-            if nodes[(n + 1).to_string()]["leader"] == true {
+            if nodes(node).await[(n + 1).to_string()]["leader"] == true {
                 return n;
             }
         }

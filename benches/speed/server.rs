@@ -108,7 +108,8 @@ impl Drop for Server {
 
 fn spawn(flags: &[String], directory: &Path) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rqlited"));
-    command.args(flags).arg(directory).stderr(Stdio::null()).spawn().unwrap()
+    let log = fs::File::options().create(true).append(true).open(directory.with_extension("log")).unwrap();
+    command.args(flags).arg(directory).stderr(log).spawn().unwrap()
 }
 
 /// A name, and the time that was run, in microseconds: fields 2, 14 and 15 of proc(5).

@@ -28,7 +28,8 @@ pub async fn handle(call: Call, body: Body) -> Response {
 async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
     let (params, counters) = (&call.params, &call.api.metrics.http);
     counters.queued_executions.increment();
-    if !params.noleader && call.store()?.leader().is_none() {
+    let store = call.store()?;
+    if !params.noleader && !store.is_leader() && store.leader().is_none() {
         return Err(Failure::LeaderNotFound);
     }
     let Received { statements, held, .. } = match receive::json(call, body).await {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::join;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
@@ -39,7 +40,7 @@ use crate::world::disk::FREE_MIN;
 use crate::world::{File, Lane, Open, World};
 
 /// Bytes of a chunk.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 1 << 20;
 
 /// The longest that a transfer stands still before it is given up.
 const IDLE: Duration = Duration::from_secs(10);
@@ -141,17 +142,17 @@ impl Source {
         tracing::info!(%target, index, size, "sending a snapshot");
         let lane = Lane::start(&*self.world.lanes, "snapshot-send", lease);
         let mut crc32c = 0;
-        loop {
-            let bytes = lane.call(|lease| lease.read(CHUNK)).await?;
-            if bytes.is_empty() {
-                break;
-            }
+        let mut bytes = lane.call(|lease| lease.read(CHUNK)).await?;
+        while !bytes.is_empty() {
             crc32c = crc32c::crc32c_append(crc32c, &bytes);
             let sent = async {
                 connection.chunk(bytes.into()).await?;
                 connection.flush().await
             };
-            timeout(IDLE, sent).await.map_err(|_| peer::Error::Timeout)??;
+            // The next one is read meanwhile.
+            let (next, sent) = join!(lane.call(|lease| lease.read(CHUNK)), timeout(IDLE, sent));
+            sent.map_err(|_| peer::Error::Timeout)??;
+            bytes = next?;
         }
         timeout(IDLE, connection.end(crc32c)).await.map_err(|_| peer::Error::Timeout)??;
         let answer = self::answer(&mut connection).await?;
@@ -281,20 +282,28 @@ impl Receiver {
         if let Err(error) = opened.await {
             return Ok(Err(error));
         }
+        let mut received = None::<Bytes>;
         loop {
-            let part = timeout(IDLE, connection.next_part()).await.map_err(|_| peer::Error::Timeout)??;
-            let written = match part {
-                Part::Message(_) => return Err(peer::Error::Protocol("a request inside a snapshot")),
-                Part::Chunk(bytes) => {
-                    lane.call(move |incoming| incoming.as_mut().expect("opened above").write(&bytes, size)).await
+            // The next part comes while this one is written.
+            let written = async {
+                match received.take() {
+                    None => Ok(()),
+                    Some(bytes) => {
+                        lane.call(move |incoming| incoming.as_mut().expect("opened above").write(&bytes, size)).await
+                    }
                 }
+            };
+            let (written, part) = join!(written, timeout(IDLE, connection.next_part()));
+            if let Err(error) = written {
+                return Ok(Err(error));
+            }
+            match part.map_err(|_| peer::Error::Timeout)?? {
+                Part::Message(_) => return Err(peer::Error::Protocol("a request inside a snapshot")),
+                Part::Chunk(bytes) => received = Some(bytes),
                 Part::End(crc32c) => {
                     let done = lane.call(move |incoming| incoming.take().expect("opened above").end(size, crc32c));
                     return Ok(done.await);
                 }
-            };
-            if let Err(error) = written {
-                return Ok(Err(error));
             }
         }
     }
