@@ -124,8 +124,8 @@ fn compare(path: &str, want: &Value, got: &Value, found: &mut Vec<String>) {
                     None => found.push(format!("{} is missing", below(key))),
                 }
             }
-            found
-                .extend(got.keys().filter(|key| !want.contains_key(*key)).map(|key| format!("{} is ours", below(key))));
+            let is_ours = |key: &&String| !want.contains_key(*key) && !FREE.contains(&below(key).as_str());
+            found.extend(got.keys().filter(is_ours).map(|key| format!("{} is ours", below(key))));
             let common = |one: &serde_json::Map<String, Value>, other: &serde_json::Map<String, Value>| {
                 one.keys().filter(|key| other.contains_key(*key)).cloned().collect::<Vec<_>>()
             };

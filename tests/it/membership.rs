@@ -19,11 +19,15 @@ fn who_joins_again_is_ignored_or_moved() {
     let mut cluster = Cluster::form(1);
     cluster.nodes[0].post("/db/execute", CREATE);
     write(&cluster.nodes[0], 7);
+    // It has tried to join itself before it formed a cluster.
+    let asked = |cluster: &Cluster, leader: usize| {
+        counter(&cluster.nodes[leader], "/cluster/num_join_req").as_i64().unwrap() - i64::from(leader == 0)
+    };
     cluster.join(&[]);
     cluster.join(&[]);
     // Through a node that doesn't lead: who was asked sent it on.
     let leader = cluster.leader(0);
-    assert_eq!(counter(&cluster.nodes[leader], "/cluster/num_join_req"), 2);
+    assert_eq!(asked(&cluster, leader), 2);
     assert_eq!(counter(&cluster.nodes[leader], "/store/num_joins"), 2);
 
     cluster.nodes[2].kill();
@@ -37,7 +41,7 @@ fn who_joins_again_is_ignored_or_moved() {
     cluster.nodes[2].spawn();
     wait_until_formed(&mut cluster.nodes[2]);
     assert_eq!(counter(&cluster.nodes[leader], "/store/num_removed_before_joins"), 1);
-    assert_eq!(counter(&cluster.nodes[leader], "/cluster/num_join_req"), 4);
+    assert_eq!(asked(&cluster, leader), 4);
     let listed = get(&cluster.nodes[leader], "/status?key=store.nodes").json();
     assert_eq!(listed[2], json!({"id": "3", "addr": cluster.nodes[2].raft(), "suffrage": "voter"}));
     assert_eq!(write(&cluster.nodes[2], 1)["results"][0]["rows_affected"], 1);
