@@ -1,4 +1,4 @@
-//! An operator: hands leadership over, removes nodes, and has removed ones join again.
+//! An operator: hands leadership over, removes nodes, has removed ones join again, and gives nodes other addresses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use rqlite::cluster::Client;
 use rqlite::peer::{self, Cluster, Hello, Identity};
 
-use crate::machine::{Machine, RAFT_PORT};
+use crate::machine::Machine;
 use crate::random::Random;
 use crate::workload::{Phase, Shared};
 use crate::world::net::SimNet;
@@ -26,22 +26,37 @@ pub async fn work(mut random: Random, machines: Vec<Machine>, gap_ms: (u64, u64)
             continue;
         }
         let asked = &machines[random.below(machines.len() as u64) as usize];
-        let leader = match client.describe(&address(asked), PATIENCE).await {
+        let leader = match client.describe(&asked.raft_addr(), PATIENCE).await {
             Ok(description) if !description.leader_raft_addr.is_empty() => description.leader_raft_addr,
             _ => continue,
         };
-        let chosen = &machines[random.below(machines.len() as u64) as usize];
-        // Two always stay: a node that is left alone may not join others.
-        let may_go = !["n1", "n2"].contains(&chosen.name());
-        let told = match random.below(4) {
-            0 if may_go => {
+        let mut chosen = &machines[random.below(machines.len() as u64) as usize];
+        if random.chance(1, 4) {
+            let leads = machines.iter().find(|machine| machine.raft_addr() == leader);
+            chosen = leads.unwrap_or(chosen);
+        }
+        // One always stays where it is, so that the others find the cluster. And two always stay in it: a node that is
+        // left alone may not join others.
+        let stays = chosen.name() == "n1";
+        let may_go = !stays && (chosen.name() != "n2" || machines.len() > 3);
+        let told = match random.below(6) {
+            0 | 1 if may_go => {
                 let removed = client.remove(&leader, None, chosen.name(), PATIENCE).await;
-                // It is started once more, and joins.
+                // It is started once more, and joins, with what it has or without.
+                if removed.is_ok() && random.chance(1, 3) {
+                    chosen.wipe();
+                }
                 chosen.ask_to_stop();
                 shared.trace.line(format_args!("operator removes {}", chosen.name()));
                 removed
             }
-            1 => client.step_down(&leader, None, Some(chosen.name()), PATIENCE).await,
+            2 if !stays => {
+                chosen.move_away();
+                chosen.ask_to_stop();
+                shared.trace.line(format_args!("operator moves {} to {}", chosen.name(), chosen.raft_addr()));
+                Ok(())
+            }
+            3 => client.step_down(&leader, None, Some(chosen.name()), PATIENCE).await,
             _ => client.step_down(&leader, None, None, PATIENCE).await,
         };
         match told {
@@ -49,8 +64,4 @@ pub async fn work(mut random: Random, machines: Vec<Machine>, gap_ms: (u64, u64)
             Err(error) => shared.trace.line(format_args!("operator: {error}")),
         }
     }
-}
-
-fn address(machine: &Machine) -> String {
-    format!("{}:{RAFT_PORT}", machine.name())
 }

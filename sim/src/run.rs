@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::backtrace::Backtrace;
+use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -10,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::client::Client;
 use crate::fault::Nemesis;
+use crate::history::Index;
 use crate::machine::{self, HTTP_PORT, Machine};
 use crate::network::NetworkNemesis;
 use crate::operator;
@@ -101,6 +103,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     let mut nemesis = Nemeses::new(options, machines, &trace);
     let failure = caught(|| drive(&mut sim, &mut nemesis, options, &shared));
     let mut reached = shared.history().reached.clone();
+    reached.add("clusters", u64::from(options.cluster.is_cluster()));
     for disk in nemesis.machines.iter().map(|nemesis| &nemesis.machine.disk) {
         reached.add("reads: kept for a slow client", disk.temporaries("result"));
         reached.add("backups: kept for a slow client", disk.temporaries("lease"));
@@ -134,9 +137,11 @@ fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
 }
 
 /// A run with less than this shows nothing.
+const CALLS_MIN: u64 = 200;
+/// See [`CALLS_MIN`].
 const ACKNOWLEDGED_MIN: u64 = 100;
-/// See [`ACKNOWLEDGED_MIN`].
-const FAULTS_MIN: u64 = 2;
+/// See [`CALLS_MIN`].
+const FAULTS_MIN: u64 = 4;
 
 /// How many times its length the chaos may take until there was enough of it.
 const CHAOS_STRETCH: u32 = 3;
@@ -145,6 +150,8 @@ const CHAOS_STRETCH: u32 = 3;
 struct Nemeses {
     machines: Vec<Nemesis>,
     network: NetworkNemesis,
+    /// Boots that the others know of.
+    boots: usize,
 }
 
 impl Nemeses {
@@ -155,11 +162,20 @@ impl Nemeses {
         let (faults, latency_ms) = (cluster.faults.clone(), options.latency_ms);
         let network = NetworkNemesis::new(random, names, faults, cluster.fault_gap_ms, latency_ms, trace.clone());
         let machines = machines.into_iter().map(|machine| Nemesis::new(options, machine, trace.clone()));
-        Self { machines: machines.collect(), network }
+        Self { machines: machines.collect(), network, boots: 0 }
     }
 
     fn felt(&self) -> u64 {
         self.machines.iter().map(|nemesis| nemesis.felt).sum::<u64>() + self.network.felt
+    }
+
+    /// What others have from before a boot is no part of the cluster any more: they join anew, without it.
+    fn wipe_others(&mut self, booted: &BTreeMap<Index, String>) {
+        for alone in booted.values().skip(self.boots) {
+            let others = self.machines.iter().filter(|nemesis| nemesis.machine.name() != alone);
+            others.for_each(|nemesis| nemesis.machine.wipe());
+        }
+        self.boots = booted.len();
     }
 
     fn step(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, is_active: bool) {
@@ -178,7 +194,9 @@ impl Nemeses {
 }
 
 fn is_enough(nemesis: &Nemeses, shared: &Shared) -> bool {
-    nemesis.felt() >= FAULTS_MIN && shared.history().reached.count("writes") >= ACKNOWLEDGED_MIN
+    let history = shared.history();
+    let (calls, acknowledged) = (history.reached.count("calls"), history.reached.count("writes"));
+    nemesis.felt() >= FAULTS_MIN && calls >= CALLS_MIN && acknowledged >= ACKNOWLEDGED_MIN
 }
 
 /// Steps through the phases; returns why the run failed.
@@ -216,15 +234,20 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
             }
             _ => {}
         }
+        nemesis.wipe_others(&shared.history().booted);
         nemesis.step(sim, now, shared.phase() == Phase::Chaos);
     }
 }
 
 /// A run in which nothing happened proves nothing.
 fn too_little(nemesis: &Nemeses, shared: &Shared, now: Duration) -> Option<String> {
-    let acknowledged = shared.history().reached.count("writes");
+    let (calls, acknowledged) = {
+        let history = shared.history();
+        (history.reached.count("calls"), history.reached.count("writes"))
+    };
     match () {
-        () if now < Duration::from_secs(30) => Some(format!("too little: {now:?} simulated, at least 30 s are needed")),
+        () if now < Duration::from_secs(40) => Some(format!("too little: {now:?} simulated, at least 40 s are needed")),
+        () if calls < CALLS_MIN => Some(format!("too little: {calls} calls, {CALLS_MIN} are needed")),
         () if acknowledged < ACKNOWLEDGED_MIN => {
             Some(format!("too little: {acknowledged} writes acknowledged, {ACKNOWLEDGED_MIN} are needed"))
         }

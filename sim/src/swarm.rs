@@ -157,7 +157,7 @@ impl Options {
         let (reads, backups, loads, bad_loads, texts) = (rarely(60), rarely(8), rarely(4), rarely(4), rarely(4));
         Self {
             seed,
-            seconds: random.between(30, 36),
+            seconds: random.between(40, 44),
             latency_ms: (latency, latency + random.below(12)),
             clock_offset_ms: random.below(4_000_000) as i64 - 2_000_000,
             clock_drift_ms: random.below(2_000) as i64 - 1_000,

@@ -296,6 +296,7 @@ impl Machine {
             machine.load = None;
             let chaos = machine.world.chaos.clone();
             machine.database.writer().connection().look(|connection| chaos.applied(index, connection));
+            chaos.reached("snapshots: installed");
             tracing::info!(index, "snapshot installed");
             Ok(())
         })
@@ -405,6 +406,7 @@ impl Machine {
                     Ok(Response::Refused(Refusal::NoSuchLoad))
                 } else {
                     tracing::info!(load = abort.load_id, reason = abort.reason, "load aborted");
+                    self.world.chaos.reached("loads: aborted");
                     self.load = None;
                     Ok(Response::Done)
                 }

@@ -238,6 +238,7 @@ impl Receiver {
             _ => {}
         }
         connection.reply(Ok(message(&vote, true))).await?;
+        self.world.chaos.reached("snapshots: begun");
 
         let path = directory.join(format!("snapshot-{:016x}", self.world.entropy.next_u64()));
         let file = TemporaryFile::new(self.world.disk.clone(), path.clone());

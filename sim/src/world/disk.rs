@@ -128,6 +128,7 @@ impl SimDisk {
             capacity: CAPACITY,
             slowness: Duration::ZERO,
             is_looked_at: false,
+            was_full: false,
             random: Random::new(seed).fork("disk"),
         };
         Self { shared: Arc::new(Shared { name: name.into(), clock, trace, state: Mutex::new(state) }) }
@@ -161,6 +162,11 @@ impl SimDisk {
     /// Whether the disk is smaller than it was.
     pub fn is_limited(&self) -> bool {
         self.state().capacity != CAPACITY
+    }
+
+    /// Whether an operation of this process has failed because there was no space.
+    pub fn was_full(&self) -> bool {
+        self.state().was_full
     }
 
     /// Lets the harness look: no failure fires at what `look` does, power or not, and no line is written.
@@ -237,6 +243,12 @@ impl SimDisk {
         let mut state = self.state();
         state.begin_process();
         state.collect();
+    }
+
+    /// The machine gets another disk, an empty one. Nothing may run on it.
+    pub fn wipe(&self) {
+        let mut state = self.state();
+        state.inodes = BTreeMap::from([(ROOT, Inode::new(Kind::Directory(Directory::default()), 0))]);
     }
 
     /// Flips one bit of a file where it rests; false if there is no such bit.
