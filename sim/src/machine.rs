@@ -61,8 +61,6 @@ struct Life {
     stop: Option<watch::Sender<bool>>,
     /// Its disk is replaced by an empty one before the next process begins.
     is_to_be_wiped: bool,
-    /// How often the machine has moved to another address.
-    moves: u16,
     /// What came of snapshots for this node.
     snapshot: Snapshot,
     /// The furthest that it has ever applied.
@@ -173,14 +171,12 @@ impl Machine {
 
     /// Where other nodes find it now.
     pub fn raft_addr(&self) -> String {
-        format!("{}:{}", self.name, RAFT_PORT + self.life().moves)
+        self.shared.raft_addr(&self.name)
     }
 
     /// The next process is found at another address.
     pub fn move_away(&self) {
-        let mut life = self.life();
-        life.moves += 1;
-        assert!(RAFT_PORTS.contains(&(RAFT_PORT + life.moves)), "there are ports for all moves");
+        self.shared.move_away(&self.name);
     }
 
     /// The next process finds an empty data directory, if there has been one that could have left anything.
@@ -241,7 +237,7 @@ impl Machine {
     fn config(&self) -> Config {
         let node = self.options.node;
         let raft_addr = self.raft_addr();
-        let raft_port = RAFT_PORT + self.life().moves;
+        let raft_port = raft_addr.rsplit_once(':').expect("it has a port").1;
         let mut arguments = vec![
             format!("-node-id={}", self.name),
             format!("-http-addr=0.0.0.0:{HTTP_PORT}"),
@@ -254,7 +250,7 @@ impl Machine {
             // One entry an operation: the history knows an entry by the last operation that it shows.
             "-write-queue-batch-size=1".into(),
         ];
-        arguments.extend(self.options.cluster.arguments(&self.name));
+        arguments.extend(self.options.cluster.arguments(&self.name, |name| self.shared.raft_addr(name)));
         arguments.push(DATA.into());
         match config::parse(&arguments, Path::new("/")) {
             config::Outcome::Run(config) => *config,

@@ -148,7 +148,8 @@ impl NetworkNemesis {
     }
 }
 
-fn apart(sim: &turmoil::Sim<'_>, left: &[String], right: &[String]) {
+/// Nobody in `left` hears anybody in `right`, and the other way round.
+pub fn apart(sim: &turmoil::Sim<'_>, left: &[String], right: &[String]) {
     for a in left {
         for b in right {
             sim.partition(a.as_str(), b.as_str());
@@ -156,6 +157,7 @@ fn apart(sim: &turmoil::Sim<'_>, left: &[String], right: &[String]) {
     }
 }
 
-fn pairs(nodes: &[String]) -> impl Iterator<Item = (&String, &String)> {
+/// Each two of `nodes`.
+pub fn pairs(nodes: &[String]) -> impl Iterator<Item = (&String, &String)> {
     nodes.iter().enumerate().flat_map(|(at, a)| nodes[at + 1..].iter().map(move |b| (a, b)))
 }

@@ -14,12 +14,50 @@ use crate::world::net::SimNet;
 /// How long one of its calls may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Works through the chaos on the cluster of `machines`, which it can also restart.
-pub async fn work(mut random: Random, machines: Vec<Machine>, gap_ms: (u64, u64), shared: Shared) {
+/// What a scenario has it do.
+#[derive(Clone, Debug)]
+pub enum Order {
+    Remove(String),
+    /// To that node.
+    StepDown(Option<String>),
+}
+
+/// Does what `shared` is told, each until it is done.
+pub async fn obey(machines: Vec<Machine>, shared: Shared) {
+    let client = client(&shared);
+    while shared.phase() < Phase::Draining {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let Some(order) = shared.orders.lock().expect("no order panics").front().cloned() else { continue };
+        for machine in &machines {
+            let Ok(description) = client.describe(&machine.raft_addr(), PATIENCE).await else { continue };
+            let leader = description.leader_raft_addr;
+            if leader.is_empty() {
+                continue;
+            }
+            let done = match &order {
+                Order::Remove(name) => client.remove(&leader, None, name, PATIENCE).await,
+                Order::StepDown(to) => client.step_down(&leader, None, to.as_deref(), PATIENCE).await,
+            };
+            shared.trace.line(format_args!("operator {order:?}: {done:?}"));
+            if done.is_ok() {
+                shared.history().reached.note("operations: done");
+                shared.orders.lock().expect("no order panics").pop_front();
+                break;
+            }
+        }
+    }
+}
+
+fn client(shared: &Shared) -> Client {
     let net = SimNet::new("operator", &shared.cables, shared.trace.clone());
     let hello = Hello { node_id: "operator".into(), ..Hello::default() };
     let identity = Arc::new(Identity::new(hello, Arc::new(Cluster::default())));
-    let client = Client::new(peer::Client::new(Arc::new(net), identity, Arc::default(), PATIENCE));
+    Client::new(peer::Client::new(Arc::new(net), identity, Arc::default(), PATIENCE))
+}
+
+/// Works through the chaos on the cluster of `machines`, which it can also restart.
+pub async fn work(mut random: Random, machines: Vec<Machine>, gap_ms: (u64, u64), shared: Shared) {
+    let client = client(&shared);
     while shared.phase() < Phase::Draining {
         tokio::time::sleep(Duration::from_millis(random.between(gap_ms.0, gap_ms.1))).await;
         if shared.phase() != Phase::Chaos {
@@ -35,10 +73,8 @@ pub async fn work(mut random: Random, machines: Vec<Machine>, gap_ms: (u64, u64)
             let leads = machines.iter().find(|machine| machine.raft_addr() == leader);
             chosen = leads.unwrap_or(chosen);
         }
-        // One always stays where it is, so that the others find the cluster. And two always stay in it: a node that is
-        // left alone may not join others.
-        let stays = chosen.name() == "n1";
-        let may_go = !stays && (chosen.name() != "n2" || machines.len() > 3);
+        // Two always stay: a node that is left alone may not join others.
+        let may_go = chosen.name() != "n1" && (chosen.name() != "n2" || machines.len() > 3);
         let told = match random.below(6) {
             0 | 1 if may_go => {
                 let removed = client.remove(&leader, None, chosen.name(), PATIENCE).await;
@@ -50,7 +86,7 @@ pub async fn work(mut random: Random, machines: Vec<Machine>, gap_ms: (u64, u64)
                 shared.trace.line(format_args!("operator removes {}", chosen.name()));
                 removed
             }
-            2 if !stays => {
+            2 => {
                 chosen.move_away();
                 chosen.ask_to_stop();
                 shared.trace.line(format_args!("operator moves {} to {}", chosen.name(), chosen.raft_addr()));

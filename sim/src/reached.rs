@@ -50,6 +50,7 @@ pub const ALL: &[&str] = &[
     "loads",
     "boots",
     "loads: unknown",
+    "loads: begun",
     "loads: refused",
     "loads: aborted",
     "loads: committed under a new leader",
@@ -63,6 +64,9 @@ pub const ALL: &[&str] = &[
     "stops: disk full, and applied again",
 ];
 
+/// What only a scenario reaches: an operator has to do what isn't done.
+pub const SCENARIOS: &[&str] = &["members: kept out"];
+
 /// The counts of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Reached(BTreeMap<&'static str, u64>);
@@ -75,7 +79,7 @@ impl Reached {
 
     /// It happened so many times more.
     pub fn add(&mut self, what: &'static str, times: u64) {
-        assert!(ALL.contains(&what), "{what} is not in the list");
+        assert!(ALL.contains(&what) || SCENARIOS.contains(&what), "{what} is not in the list");
         *self.0.entry(what).or_default() += times;
     }
 

@@ -17,6 +17,7 @@ use crate::network::NetworkNemesis;
 use crate::operator;
 use crate::random::Random;
 use crate::reached::Reached;
+use crate::scenario::Director;
 use crate::swarm::Options;
 use crate::trace::{Digest, Trace};
 use crate::workload::{self, Phase, Shared};
@@ -93,8 +94,14 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     if options.cluster.is_cluster() {
         let random = Random::new(options.seed).fork("operator");
         let (seed, gap_ms) = (random.fork("tasks").next(), options.cluster.operator_gap_ms);
-        let work = operator::work(random, machines.clone(), gap_ms, shared.clone());
+        let (machines, shared, is_directed) = (machines.clone(), shared.clone(), options.scenario.is_some());
         sim.client("operator", async move {
+            let work = async move {
+                match is_directed {
+                    true => operator::obey(machines, shared).await,
+                    false => operator::work(random, machines, gap_ms, shared).await,
+                }
+            };
             rqlite::world::runtime::scope(seed, work).await;
             Ok(())
         });
@@ -150,6 +157,7 @@ const CHAOS_STRETCH: u32 = 3;
 struct Nemeses {
     machines: Vec<Nemesis>,
     network: NetworkNemesis,
+    director: Option<Director>,
     /// Boots that the others know of.
     boots: usize,
 }
@@ -162,7 +170,8 @@ impl Nemeses {
         let (faults, latency_ms) = (cluster.faults.clone(), options.latency_ms);
         let network = NetworkNemesis::new(random, names, faults, cluster.fault_gap_ms, latency_ms, trace.clone());
         let machines = machines.into_iter().map(|machine| Nemesis::new(options, machine, trace.clone()));
-        Self { machines: machines.collect(), network, boots: 0 }
+        let director = options.scenario.map(|scenario| Director::new(scenario, latency_ms));
+        Self { machines: machines.collect(), network, director, boots: 0 }
     }
 
     fn felt(&self) -> u64 {
@@ -187,6 +196,9 @@ impl Nemeses {
 
     fn finish(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
         self.network.heal(sim);
+        if let Some(director) = &mut self.director {
+            director.heal(sim, &self.machines);
+        }
         for nemesis in &mut self.machines {
             nemesis.finish(sim, now);
         }
@@ -213,6 +225,9 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
         }
         match stepped {
             Ok(true) if options.opening.is_some() => return None,
+            Ok(true) if options.scenario.is_some() => {
+                return options.scenario?.verdict(|what| shared.history().reached.count(what));
+            }
             Ok(true) => return too_little(nemesis, shared, now),
             Ok(false) => {}
             Err(error) => return Some(format!("the simulation broke: {error}")),
@@ -223,6 +238,16 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
         match shared.phase() {
             Phase::Setup if now > Duration::from_secs(40) => return Some("the schema could not be created".into()),
             Phase::Setup => began = now,
+            Phase::Chaos if nemesis.director.is_some() => {
+                let Nemeses { machines, director, .. } = &mut *nemesis;
+                let director = director.as_mut().expect("there is one");
+                if let Some(why) = director.step(sim, now, machines, shared) {
+                    return Some(why);
+                }
+                if director.is_over() {
+                    shared.enter(Phase::Draining);
+                }
+            }
             Phase::Chaos if now > began + chaos * CHAOS_STRETCH => shared.enter(Phase::Draining),
             // Where faults come seldom, it takes longer until there were enough of them.
             Phase::Chaos if now > began + chaos && (options.opening.is_some() || is_enough(nemesis, shared)) => {

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use crate::fault::{ALL, Fault};
-use crate::machine::RAFT_PORT;
 use crate::network::{ALL as ALL_NETWORK, NetworkFault};
 use crate::random::Random;
+use crate::scenario::Scenario;
 use crate::world::disk::{Counted, Error, Failure};
 
 /// Everything about a run that is decided before it. Printed in full.
@@ -33,6 +33,8 @@ pub struct Options {
     pub cluster: Cluster,
     /// One failure that is there from the start; then the run is short and there are no other faults.
     pub opening: Option<Failure>,
+    /// What happens is played, not drawn.
+    pub scenario: Option<&'static Scenario>,
 }
 
 /// What clients call, by weight.
@@ -116,18 +118,18 @@ impl Cluster {
         if self.is_first(name) { Duration::ZERO } else { Duration::from_millis(self.late_ms) }
     }
 
-    /// What the node `name` is told about the others.
-    pub fn arguments(&self, name: &str) -> Vec<String> {
+    /// What the node `name` is told about the others, which are at `address`.
+    pub fn arguments(&self, name: &str, address: impl Fn(&str) -> String) -> Vec<String> {
         if !self.is_cluster() {
             return Vec::new();
         }
         let others = self.names().into_iter().filter(|other| other != name && self.is_first(other));
-        let others: Vec<String> = others.map(|other| format!("{other}:{RAFT_PORT}")).collect();
+        let others: Vec<String> = others.map(|other| address(&other)).collect();
         let join = format!("-join={}", others.join(","));
         match () {
             () if self.is_first(name) && self.voters <= 1 => Vec::new(),
             () if self.is_first(name) => {
-                let all: Vec<String> = (1..=self.voters).map(|number| format!("n{number}:{RAFT_PORT}")).collect();
+                let all: Vec<String> = (1..=self.voters).map(|number| address(&format!("n{number}"))).collect();
                 vec![format!("-bootstrap-expect={}", self.voters), format!("-join={}", all.join(","))]
             }
             () => {
@@ -183,6 +185,21 @@ impl Options {
             },
             cluster: Cluster::draw(Random::new(seed).fork("cluster")),
             opening: None,
+            scenario: None,
+        }
+    }
+
+    /// `scenario`, with what it leaves open drawn from `seed`.
+    pub fn directed(seed: u64, scenario: &'static Scenario) -> Self {
+        Self {
+            seconds: 120,
+            clients: 4,
+            workload: scenario.workload,
+            faults: Vec::new(),
+            node: scenario.node,
+            cluster: scenario.cluster(),
+            scenario: Some(scenario),
+            ..Self::draw(seed)
         }
     }
 

@@ -1,6 +1,6 @@
 //! What clients do: writes, reads at all levels, backups, loads good and bad; and the check of everything at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::history::{History, Index, OpId, Statement, Work};
 use crate::images::{self, Bad};
 use crate::invariants::model::Model;
 use crate::invariants::{self, integrity};
-use crate::machine::Machine;
+use crate::machine::{Machine, RAFT_PORT, RAFT_PORTS};
+use crate::operator::Order;
 use crate::random::Random;
 use crate::schema;
 use crate::scratch::Scratch;
@@ -43,6 +44,10 @@ pub struct Shared {
     pub history: Arc<Mutex<History>>,
     pub trace: Trace,
     pub cables: Cables,
+    /// The port of each machine that has moved.
+    ports: Arc<Mutex<BTreeMap<String, u16>>>,
+    /// What the operator is told to do.
+    pub orders: Arc<Mutex<VecDeque<Order>>>,
     stage: Arc<Mutex<Stage>>,
     tools: Arc<Mutex<Tools>>,
 }
@@ -66,6 +71,8 @@ impl Shared {
             history: Arc::new(Mutex::new(History::default())),
             trace,
             cables: Cables::default(),
+            ports: Arc::default(),
+            orders: Arc::default(),
             stage: Arc::new(Mutex::new(Stage { phase: Phase::Setup, busy_clients: clients })),
             tools: Arc::new(Mutex::new(Tools { scratch, model })),
         }
@@ -74,6 +81,20 @@ impl Shared {
     /// The history.
     pub fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().expect("nothing panics while it holds the history")
+    }
+
+    /// Where other nodes find the machine `name` now.
+    pub fn raft_addr(&self, name: &str) -> String {
+        let port = self.ports.lock().expect("no port panics").get(name).copied().unwrap_or(RAFT_PORT);
+        format!("{name}:{port}")
+    }
+
+    /// The next process on the machine `name` is found elsewhere.
+    pub fn move_away(&self, name: &str) {
+        let mut ports = self.ports.lock().expect("no port panics");
+        let port = ports.entry(name.into()).or_insert(RAFT_PORT);
+        *port += 1;
+        assert!(RAFT_PORTS.contains(port), "there are ports for all moves");
     }
 
     /// See [`Phase`].

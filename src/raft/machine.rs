@@ -489,6 +489,7 @@ impl Machine {
         let received = self.take_spool(begin.spool);
         let path = self.paths.temporary().join(format!("load-{}", log_id.index));
         self.load = Some(Load::begin(&self.world.disk, log_id.index, begin, received, path));
+        self.world.chaos.reached("loads: begun");
         Response::Done
     }
 

@@ -173,6 +173,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
                     self.target
                 );
                 tracing::error!("{text}");
+                self.network.source.world.chaos.reached("members: kept out");
                 return Err(RPCError::Unreachable(Unreachable::from_string(text)));
             }
             _ => {}

@@ -129,6 +129,7 @@ impl SimDisk {
             slowness: Duration::ZERO,
             is_looked_at: false,
             was_full: false,
+            kept: None,
             random: Random::new(seed).fork("disk"),
         };
         Self { shared: Arc::new(Shared { name: name.into(), clock, trace, state: Mutex::new(state) }) }
@@ -249,6 +250,21 @@ impl SimDisk {
     pub fn wipe(&self) {
         let mut state = self.state();
         state.inodes = BTreeMap::from([(ROOT, Inode::new(Kind::Directory(Directory::default()), 0))]);
+    }
+
+    /// Puts a copy of the disk aside.
+    pub fn keep(&self) {
+        let mut state = self.state();
+        state.kept = Some((state.inodes.clone(), state.next_inode));
+    }
+
+    /// The machine gets the disk that was put aside. Nothing may run on it.
+    pub fn restore(&self) {
+        let mut state = self.state();
+        let (inodes, next_inode) = state.kept.clone().expect("one was put aside");
+        (state.inodes, state.next_inode) = (inodes, next_inode);
+        state.begin_process();
+        state.collect();
     }
 
     /// Flips one bit of a file where it rests; false if there is no such bit.

@@ -35,5 +35,6 @@ mod install;
 mod load_swap;
 mod node_state;
 mod raft_log;
+mod scenarios;
 mod served;
 mod vfs;

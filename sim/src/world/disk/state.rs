@@ -30,8 +30,11 @@ pub struct State {
     pub is_looked_at: bool,
     /// See [`super::SimDisk::was_full`].
     pub was_full: bool,
+    /// See [`super::SimDisk::keep`].
+    pub kept: Option<(BTreeMap<u64, Inode>, u64)>,
 }
 
+#[derive(Clone)]
 pub struct Inode {
     pub kind: Kind,
     pub open: u32,
@@ -40,6 +43,7 @@ pub struct Inode {
     pub mtime_durable_ns: i64,
 }
 
+#[derive(Clone)]
 pub enum Kind {
     File(Content),
     Directory(Directory),
