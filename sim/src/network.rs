@@ -85,6 +85,13 @@ impl NetworkNemesis {
         }
     }
 
+    /// A load has begun: what goes wrong between nodes in the next moments meets it on its way, sometimes at its commit.
+    pub fn hasten(&mut self, now: Duration) {
+        if self.present.is_none() && self.random.chance(1, 2) {
+            self.next = now + Duration::from_millis(self.random.below(150));
+        }
+    }
+
     /// Ends what is there.
     pub fn heal(&mut self, sim: &mut turmoil::Sim<'_>) {
         let Some(fault) = self.present.take() else { return };

@@ -1,6 +1,6 @@
 //! What the runs of a sweep must have reached: a green run in which nothing happened shows nothing.
 //!
-//! A run counts, `xtask sim` adds the counts up, and a sweep of a hundred seeds or more in which one of [`ALL`] is zero
+//! A run counts, `xtask sim` adds the counts up, and a sweep of two hundred seeds or more in which one of [`ALL`] is zero
 //! has failed. Source: faults.md "Assert that rare paths were reached".
 
 use std::collections::BTreeMap;

@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::backtrace::Backtrace;
-use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::client::Client;
 use crate::fault::Nemesis;
-use crate::history::Index;
+use crate::history::History;
 use crate::machine::{self, HTTP_PORT, Machine};
 use crate::network::NetworkNemesis;
 use crate::operator;
@@ -160,6 +159,8 @@ struct Nemeses {
     director: Option<Director>,
     /// Boots that the others know of.
     boots: usize,
+    /// Loads that the network has heard of.
+    loads: u64,
 }
 
 impl Nemeses {
@@ -171,20 +172,26 @@ impl Nemeses {
         let network = NetworkNemesis::new(random, names, faults, cluster.fault_gap_ms, latency_ms, trace.clone());
         let machines = machines.into_iter().map(|machine| Nemesis::new(options, machine, trace.clone()));
         let director = options.scenario.map(|scenario| Director::new(scenario, latency_ms));
-        Self { machines: machines.collect(), network, director, boots: 0 }
+        Self { machines: machines.collect(), network, director, boots: 0, loads: 0 }
     }
 
     fn felt(&self) -> u64 {
         self.machines.iter().map(|nemesis| nemesis.felt).sum::<u64>() + self.network.felt
     }
 
-    /// What others have from before a boot is no part of the cluster any more: they join anew, without it.
-    fn wipe_others(&mut self, booted: &BTreeMap<Index, String>) {
-        for alone in booted.values().skip(self.boots) {
+    /// Some things follow from what the nodes do.
+    fn look(&mut self, history: &History, now: Duration) {
+        // What others have from before a boot is no part of the cluster any more: they join anew, without it.
+        for alone in history.booted.values().skip(self.boots) {
             let others = self.machines.iter().filter(|nemesis| nemesis.machine.name() != alone);
             others.for_each(|nemesis| nemesis.machine.wipe());
         }
-        self.boots = booted.len();
+        self.boots = history.booted.len();
+        let loads = history.reached.count("loads: begun");
+        if loads > self.loads {
+            self.network.hasten(now);
+        }
+        self.loads = loads;
     }
 
     fn step(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, is_active: bool) {
@@ -259,7 +266,7 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
             }
             _ => {}
         }
-        nemesis.wipe_others(&shared.history().booted);
+        nemesis.look(&shared.history(), now);
         nemesis.step(sim, now, shared.phase() == Phase::Chaos);
     }
 }
