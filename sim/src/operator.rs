@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rqlite::cluster::Client;
+use rqlite::cluster::client::Error;
+use rqlite::cluster::proto::Join;
 use rqlite::peer::{self, Cluster, Hello, Identity};
 
 use crate::machine::Machine;
@@ -20,6 +22,8 @@ pub enum Order {
     Remove(String),
     /// To that node.
     StepDown(Option<String>),
+    /// Have a node join whose engine is another.
+    Stranger,
 }
 
 /// Does what `shared` is told, each until it is done.
@@ -36,6 +40,13 @@ pub async fn obey(machines: Vec<Machine>, shared: Shared) {
             }
             let done = match &order {
                 Order::Remove(name) => client.remove(&leader, None, name, PATIENCE).await,
+                Order::Stranger => match client.join(&leader, None, stranger(), PATIENCE).await {
+                    Err(Error::Failed(why)) if why.contains("use the same version") => {
+                        shared.history().reached.note("members: refused");
+                        Ok(())
+                    }
+                    other => other.map(|_| ()),
+                },
                 Order::StepDown(to) => client.step_down(&leader, None, to.as_deref(), PATIENCE).await,
             };
             shared.trace.line(format_args!("operator {order:?}: {done:?}"));
@@ -46,6 +57,10 @@ pub async fn obey(machines: Vec<Machine>, shared: Shared) {
             }
         }
     }
+}
+
+fn stranger() -> Join {
+    Join { id: "n9".into(), raft_addr: "n1:9".into(), voter: true, engine: "another".into(), ..Join::default() }
 }
 
 fn client(shared: &Shared) -> Client {

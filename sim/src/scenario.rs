@@ -72,6 +72,8 @@ pub enum Step {
     Remove(Who),
     /// Leadership goes to somebody else.
     StepDown,
+    /// A node wants to join whose SQLite isn't the cluster's.
+    Stranger,
 }
 
 /// See the module.
@@ -102,7 +104,7 @@ const WRITES: Workload = Workload {
 };
 /// Of writes there are always some under way.
 const MANY: Workload = Workload { pause_ms: 5, reads: 5, backups: 0, ..WRITES };
-const READS: Workload = Workload { reads: 60, backups: 0, ..WRITES };
+const READS: Workload = Workload { reads: 60, backups: 0, pause_ms: 20, ..WRITES };
 const BACKUPS: Workload = Workload { backups: 30, ..WRITES };
 const LOADS: Workload = Workload { loads: 12, texts: 4, filler_bytes: 2 << 20, ..WRITES };
 const NODE: Node = Node { snapshot_entries: 16, snapshot_wal_bytes: 0, snapshot_interval_ms: 200 };
@@ -274,9 +276,9 @@ pub const ALL: &[Scenario] = &[
         name: "s30_a_follower_whose_disk_is_full_during_a_load",
         workload: LOADS,
         steps: &[
-            Wait(2_000), Fill(Follower, 20_000), Down(Same), Wait(5_000), Empty(Same),
-            Until("stops: disk full, and applied again"), Until("loads"),
+            Wait(2_000), Fill(Follower, 20_000), Down(Same), Wait(5_000), Empty(Same), Until("loads"), Wait(3_000),
         ],
+        reaches: &["stops: disk full, and applied again"],
         ..BASE
     },
     // The same while a snapshot is installed: it is asked for again when there is space.
@@ -384,6 +386,12 @@ pub const ALL: &[Scenario] = &[
         workload: Workload { loads: 20, ..WRITES },
         steps: &[Until("boots"), Until("boots"), Wait(25_000)],
         reaches: &["boots"],
+        ..BASE
+    },
+    // A node that would compute other results from the same log is not let in.
+    Scenario {
+        name: "h16_another_engine_is_refused",
+        steps: &[Wait(2_000), Stranger, Until("members: refused"), Wait(1_000)],
         ..BASE
     },
     // A node that is restarted, or whose power goes, shows nothing older than others have seen.
@@ -533,6 +541,7 @@ impl Director {
                     sim.set_link_max_message_latency(a.as_str(), b.as_str(), Duration::from_millis(ms));
                 }
             }
+            Stranger => shared.orders.lock().expect("no order panics").push_back(Order::Stranger),
             StepDown => shared.orders.lock().expect("no order panics").push_back(Order::StepDown(None)),
             Isolate(who) | Mute(who) | Hold(who) => {
                 for at in self.named(who, machines, shared) {

@@ -193,7 +193,7 @@ impl Options {
     pub fn directed(seed: u64, scenario: &'static Scenario) -> Self {
         Self {
             seconds: 120,
-            clients: 4,
+            clients: 8,
             workload: scenario.workload,
             faults: Vec::new(),
             node: scenario.node,
