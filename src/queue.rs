@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   push ─► channel (bounded) ─► batch: so many requests, or so long after its first ─┬► store.execute ──► waiters
-//!                                and what else waits, if it is no transaction         └► cluster.write ─► the leader
+//!                                                                                     └► cluster.write ─► the leader
 //! ```
 //!
 //! A batch is tried again only if it was certainly not proposed; one whose outcome is unknown is never sent twice.
@@ -44,7 +44,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Requests that wait.
     pub capacity: usize,
-    /// Requests that are written without waiting for more.
+    /// Requests that are written together.
     pub batch_size: usize,
     /// The longest that the first of a batch waits for others.
     pub timeout: Duration,
@@ -205,13 +205,6 @@ impl Runner {
                         break;
                     }
                 }
-            }
-            // What has come while the batch before was written would only wait for this one.
-            while !self.options.transaction
-                && batch.bytes < BATCH_BYTES
-                && let Ok(next) = queue.try_recv()
-            {
-                batch.add(next);
             }
             self.metrics.queue.num_flush.increment();
             self.metrics.queue.objects_tx.add(batch.waiters.len());

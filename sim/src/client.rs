@@ -23,6 +23,8 @@ pub struct Answer {
     pub status: u16,
     /// `X-RQLITE-RAFT-INDEX`.
     pub index: Option<u64>,
+    /// `Location`.
+    pub location: Option<String>,
     pub body: Bytes,
 }
 
@@ -90,6 +92,17 @@ impl Client {
         self.servers.len()
     }
 
+    /// The machine that is asked next.
+    pub fn server(&self) -> &str {
+        self.servers[self.at].split_once(':').map_or("", |(name, _)| name)
+    }
+
+    /// Asks the server on the machine `name` next.
+    pub fn turn_to_machine(&mut self, name: &str) {
+        let at = self.servers.iter().position(|server| server.split_once(':').is_some_and(|(host, _)| host == name));
+        self.turn_to(at.expect("every node is known"));
+    }
+
     /// Asks the server with that number next.
     pub fn turn_to(&mut self, at: usize) {
         if self.at != at {
@@ -148,7 +161,9 @@ impl Client {
         };
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
-        let index = response.headers().get("x-rqlite-raft-index").and_then(|index| index.to_str().ok()?.parse().ok());
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let index = header("x-rqlite-raft-index").and_then(|index| index.parse().ok());
+        let location = header("location").map(str::to_string);
         let mut parts = response.into_body();
         let mut body = Vec::new();
         while let Some(part) = parts.frame().await {
@@ -165,7 +180,7 @@ impl Client {
             }
         }
         self.connection = Some(sender);
-        Ok(Answer { status, index, body: body.into() })
+        Ok(Answer { status, index, location, body: body.into() })
     }
 }
 

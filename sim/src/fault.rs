@@ -62,6 +62,10 @@ pub struct Nemesis {
     pub machine: Machine,
     trace: Trace,
     state: State,
+    /// When the process last ended.
+    went_down: Option<Duration>,
+    /// What happens is a scenario's to say: nothing is healed, and no second fault comes by itself.
+    is_scripted: bool,
     /// Faults so far that the node could feel.
     pub felt: u64,
 }
@@ -101,6 +105,8 @@ impl Nemesis {
             machine,
             trace,
             state: State::Calm(Duration::ZERO),
+            went_down: None,
+            is_scripted: options.scenario.is_some(),
             felt: 0,
         };
         nemesis.calm(Duration::ZERO);
@@ -117,13 +123,13 @@ impl Nemesis {
     pub fn step(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, is_active: bool) {
         if let State::Down(until) = self.state {
             if now >= until {
-                if self.random.chance(3, 4) {
+                if !self.is_scripted && self.random.chance(3, 4) {
                     self.heal();
                 }
                 self.trace.line(format_args!("fault over: {} starts", self.machine.name()));
                 self.machine.begin();
                 self.calm(now);
-                if self.random.chance(1, 4) {
+                if !self.is_scripted && self.random.chance(1, 4) {
                     // The power goes again, soon: in the middle of the recovery, mostly.
                     self.arm_at("", Counted::Changes, 40, Error::PowerCut);
                     self.machine.disturb();
@@ -161,6 +167,26 @@ impl Nemesis {
             self.take_down(sim, now, end);
         }
         self.heal();
+    }
+
+    /// Takes the machine down until it is brought up.
+    pub fn put_down(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, end: End) {
+        if !matches!(self.state, State::Down(_)) {
+            self.take_down(sim, now, end);
+        }
+        self.state = State::Down(Duration::MAX);
+    }
+
+    /// Starts the machine if it is down.
+    pub fn bring_up(&mut self, now: Duration) {
+        if matches!(self.state, State::Down(_)) {
+            self.state = State::Down(now);
+        }
+    }
+
+    /// Whether there was no process then, or at some time since.
+    pub fn has_been_down_since(&self, then: Duration) -> bool {
+        matches!(self.state, State::Down(_)) || self.went_down.is_some_and(|down| down >= then)
     }
 
     /// Ends all faults, and ends the process once more: what it had in memory must not matter.
@@ -249,6 +275,7 @@ impl Nemesis {
 
     fn take_down(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, end: End) {
         self.trace.line(format_args!("fault {} goes down: {end:?}", self.machine.name()));
+        self.went_down = Some(now);
         // First, so that no destructor can write.
         self.machine.disk.cut();
         sim.crash(self.machine.name());

@@ -40,7 +40,7 @@ pub enum Work {
     /// /db/execute.
     Execute { statements: Vec<Statement>, transaction: bool },
     /// /db/load of a good file, whose content has this hash.
-    Load { file: Arc<Vec<u8>>, hash: u64 },
+    Load { file: Arc<Vec<u8>>, hash: u64, is_boot: bool },
     /// /db/load of something that must be refused, or of a part of something.
     BadLoad,
 }
@@ -79,9 +79,13 @@ pub struct History {
     op_at: BTreeMap<Index, OpId>,
     /// The highest index of an operation whose effect a client has seen: no later answer may be older.
     floor: Index,
+    /// The same of each node's own state, as long as its process lives.
+    local_floors: BTreeMap<String, Index>,
     leaders: Leaders,
     entries: Entries,
     violation: Option<String>,
+    /// Who was alone when it was booted, by the index of that.
+    pub booted: BTreeMap<Index, String>,
     pub reached: Reached,
 }
 
@@ -129,7 +133,11 @@ impl History {
                     }
                     _ => Ok(()),
                 });
+                let is_load = matches!(operation, Some(Operation { work: Work::Load { .. }, .. }));
                 self.judge(result);
+                if is_load && self.is_another_leaders(index) {
+                    self.reached.note("loads: committed under a new leader");
+                }
                 self.index_of.insert(op, index);
                 self.op_at.insert(index, op);
             }
@@ -137,11 +145,60 @@ impl History {
         self.applied.insert(index, state);
     }
 
+    /// Whether the operation that shows up at `index` for the first time is a boot.
+    pub fn is_boot(&self, index: Index) -> bool {
+        let operation = self.op_at.get(&index).and_then(|op| self.operations.get(op));
+        matches!(operation, Some(Operation { work: Work::Load { is_boot: true, .. }, .. }))
+    }
+
     /// `node` leads in `term`.
     pub fn lead(&mut self, term: u64, node: &str) {
+        let before = self.leader().map(str::to_string);
         let result = invariants::elections::check(term, node, &mut self.leaders);
         self.judge(result);
         self.reached.note("terms with a leader");
+        if before.is_some_and(|before| before != node) {
+            self.reached.note("terms: another node leads");
+        }
+    }
+
+    /// Who leads in the newest term.
+    pub fn leader(&self) -> Option<&str> {
+        self.leaders.last_key_value().map(|(_, node)| node.as_str())
+    }
+
+    /// A client was sent to `location` for what only the leader does. Returns the node there.
+    pub fn redirect(&mut self, location: &str) -> Option<String> {
+        self.reached.note("writes: redirected");
+        let result = invariants::elections::check_redirect(location, &self.leaders);
+        self.judge(result)
+    }
+
+    /// The leader of the term in which the entry at `index` was proposed is not the one that leads now.
+    fn is_another_leaders(&self, index: Index) -> bool {
+        let entries = self.entries.range((index, 0)..=(index, u64::MAX));
+        let proposer = entries.filter_map(|((_, term), _)| self.leaders.get(term)).next_back();
+        proposer.is_some_and(|proposer| Some(proposer.as_str()) != self.leader())
+    }
+
+    /// A process of `node` begins: what the one before has shown, it may have lost.
+    pub fn begin(&mut self, node: &str) {
+        self.local_floors.remove(node);
+    }
+
+    /// The newest state that the process of `node` has shown of its own.
+    pub fn local_floor(&self, node: &str) -> Index {
+        self.local_floors.get(node).copied().unwrap_or_default()
+    }
+
+    /// A read of `node`'s own state, which began at its floor `floor`, saw `mark`.
+    pub fn read_local(&mut self, node: &str, floor: Index, mark: Mark) {
+        self.reached.note("reads");
+        let result = invariants::reads::check("none", floor, mark, &self.index_of, &self.op_at, &self.applied);
+        if let Some(index) = self.judge(result) {
+            let floor = self.local_floors.entry(node.into()).or_default();
+            *floor = index.max(*floor);
+        }
     }
 
     /// `node` has appended an entry to its log.

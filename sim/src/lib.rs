@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `cargo xtask sim --seed N` replays a seed, `--twice` shows that it replays. See [`world`] for what is simulated and
-//! how it fails, [`fault`] and [`network`] for what the nemesis does, [`invariants`] for what must hold. One seed a process.
+//! how it fails, [`fault`] and [`network`] for what the nemesis does, [`scenario`] for what is played instead of drawn,
+//! [`invariants`] for what must hold. One seed a process.
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
@@ -24,6 +25,7 @@ pub mod workload;
 pub mod fault;
 pub mod network;
 pub mod operator;
+pub mod scenario;
 
 pub mod machine;
 

@@ -31,8 +31,10 @@ use crate::world::vfs::{self, Registered};
 const DATA: &str = "/data";
 /// Where clients find it.
 pub const HTTP_PORT: u16 = 4001;
-/// Where other nodes find it.
+/// Where other nodes find it at first.
 pub const RAFT_PORT: u16 = 4002;
+/// All the places where it may be found later.
+pub const RAFT_PORTS: std::ops::Range<u16> = RAFT_PORT..4100;
 
 /// See the module. Cloning is cheap.
 #[derive(Clone)]
@@ -58,6 +60,24 @@ struct Life {
     is_disturbed: bool,
     /// Asks it to end.
     stop: Option<watch::Sender<bool>>,
+    /// Its disk is replaced by an empty one before the next process begins.
+    is_to_be_wiped: bool,
+    /// What came of snapshots for this node.
+    snapshot: Snapshot,
+    /// The furthest that it has ever applied.
+    applied: u64,
+    /// It has stopped because the disk was full, and is not further since.
+    was_full: bool,
+}
+
+/// How far the last one came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Snapshot {
+    #[default]
+    None,
+    Begun,
+    /// Another one was begun before it was there.
+    BegunAgain,
 }
 
 impl Machine {
@@ -93,6 +113,8 @@ impl Machine {
             life.process += 1;
             life.process
         };
+        self.shared.history().begin(&self.name);
+
         let seed = Random::new(self.options.seed).fork(&self.name).fork(&format!("process {process}"));
         let trace = self.shared.trace.clone();
         trace.line(format_args!("{} start process {process}", self.name));
@@ -129,6 +151,7 @@ impl Machine {
             Ok(()) => String::new(),
             Err(reason) => reason,
         };
+        life.was_full |= self.disk.was_full();
         self.shared.trace.line(format_args!("{} stop {reason}", self.name));
         let mut history = self.shared.history();
         history.reached.note("stops");
@@ -140,8 +163,11 @@ impl Machine {
         self.disk.undisturbed(|| self.disk.list(&Path::new(DATA).join("tmp")).unwrap_or_default())
     }
 
-    /// Whether a process of the node that has ended has left a log.
+    /// Whether a process of the node that has ended has left a log that the next one finds.
     pub fn has_log(&self) -> bool {
+        if self.life().is_to_be_wiped {
+            return false;
+        }
         let log = Path::new(DATA).join("raft/log");
         self.disk.undisturbed(|| self.disk.list(&log).unwrap_or_default()).iter().any(|name| name.ends_with(".seg"))
     }
@@ -166,6 +192,29 @@ impl Machine {
         }
     }
 
+    /// Where other nodes find it now.
+    pub fn raft_addr(&self) -> String {
+        self.shared.raft_addr(&self.name)
+    }
+
+    /// The next process is found at another address.
+    pub fn move_away(&self) {
+        self.shared.move_away(&self.name);
+    }
+
+    /// The next process finds an empty data directory, if there has been one that could have left anything.
+    pub fn wipe(&self) {
+        {
+            let mut life = self.life();
+            if life.stop.is_none() && !life.has_ended {
+                return;
+            }
+            life.is_to_be_wiped = true;
+        }
+        self.shared.trace.line(format_args!("{} is to lose its data", self.name));
+        self.ask_to_stop();
+    }
+
     /// The node's process has come to an end of its own.
     pub fn has_ended(&self) -> bool {
         self.life().has_ended
@@ -180,6 +229,10 @@ impl Machine {
     pub fn begin(&self) {
         self.shared.history().reached.note("restarts");
         let mut life = self.life();
+        if std::mem::take(&mut life.is_to_be_wiped) {
+            self.disk.wipe();
+            self.disk.undisturbed(|| prepare(self));
+        }
         life.has_ended = false;
         life.is_disturbed = self.disk.is_armed() || self.disk.is_limited();
     }
@@ -199,26 +252,28 @@ impl Machine {
             disk: Arc::new(self.disk.clone()),
             entropy: entropy(seed.fork("entropy"), self.is_seeded),
             lanes: Arc::new(SimLanes::new(seed.fork("lanes"), self.disk.clone(), self.options.lane_longest_ms)),
-            host: Arc::new(SimHost(self.options.cluster.hosts())),
+            host: Arc::new(SimHost(self.options.cluster.hosts(|name| self.shared.raft_addr(name)))),
             chaos: Arc::new(SimChaos::new(&self.name, alive, seed.fork("chaos"), trace, observer)),
         }
     }
 
     fn config(&self) -> Config {
         let node = self.options.node;
+        let raft_addr = self.raft_addr();
+        let raft_port = raft_addr.rsplit_once(':').expect("it has a port").1;
         let mut arguments = vec![
             format!("-node-id={}", self.name),
             format!("-http-addr=0.0.0.0:{HTTP_PORT}"),
             format!("-http-adv-addr={}:{HTTP_PORT}", self.name),
-            "-raft-addr=0.0.0.0:4002".into(),
-            format!("-raft-adv-addr={}:4002", self.name),
+            format!("-raft-addr=0.0.0.0:{raft_port}"),
+            format!("-raft-adv-addr={raft_addr}"),
             format!("-raft-snap={}", node.snapshot_entries),
             format!("-raft-snap-wal-size={}", node.snapshot_wal_bytes),
             format!("-raft-snap-int={}ms", node.snapshot_interval_ms),
             // One entry an operation: the history knows an entry by the last operation that it shows.
             "-write-queue-batch-size=1".into(),
         ];
-        arguments.extend(self.options.cluster.arguments(&self.name));
+        arguments.extend(self.options.cluster.arguments(&self.name, |name| self.shared.raft_addr(name)));
         arguments.push(DATA.into());
         match config::parse(&arguments, Path::new("/")) {
             config::Outcome::Run(config) => *config,
@@ -234,7 +289,35 @@ impl Observer for Machine {
         let (content, mark) =
             looked.unwrap_or_else(|error| panic!("the database can't be read after index {index}: {error}"));
         self.shared.trace.line(format_args!("{} applied {index} {:016x}", self.name, content.hash));
-        self.shared.history().apply(index, State { content, mark });
+        let mut history = self.shared.history();
+        history.apply(index, State { content, mark });
+        if history.is_boot(index) {
+            history.booted.entry(index).or_insert_with(|| self.name.clone());
+        }
+        let mut life = self.life();
+        if index > life.applied {
+            life.applied = index;
+            if std::mem::take(&mut life.was_full) {
+                history.reached.note("stops: disk full, and applied again");
+            }
+        }
+    }
+
+    fn reached(&self, what: &'static str) {
+        self.shared.trace.line(format_args!("{} reached {what}", self.name));
+        let mut history = self.shared.history();
+        history.reached.note(what);
+        let snapshot = &mut self.life().snapshot;
+        *snapshot = match (what, *snapshot) {
+            ("snapshots: begun", Snapshot::None) => Snapshot::Begun,
+            ("snapshots: begun", _) => Snapshot::BegunAgain,
+            ("snapshots: installed", Snapshot::BegunAgain) => {
+                history.reached.note("snapshots: installed after an attempt that was interrupted");
+                Snapshot::None
+            }
+            ("snapshots: installed", _) => Snapshot::None,
+            (_, other) => other,
+        };
     }
 
     fn appended(&self, index: u64, term: u64, previous_term: Option<u64>, payload: &[u8]) {

@@ -1,5 +1,7 @@
 //! Runs one seed: `sim --seed N [--trace FILE] [--no-entropy]`. `cargo xtask sim` runs many.
 //!
+//! `--scenario NAME` plays one of [`sim::scenario`]'s instead of what the seed would do.
+//!
 //! With `--fail-at K --error io|space|power` a short run in which the disk's K-th change fails, and nothing else.
 //!
 //! Exit code 1: the seed failed, and the last line says why. `--no-entropy` leaves randomness to the system: two runs
@@ -10,6 +12,7 @@ use std::process::ExitCode;
 
 use sim::reached;
 use sim::run::{self, Manner, Report};
+use sim::scenario;
 use sim::swarm::Options;
 use sim::world::disk::Error;
 
@@ -19,12 +22,14 @@ fn main() -> ExitCode {
     let mut is_seeded = true;
     let mut fail_at = None;
     let mut error = Error::Io;
+    let mut scenario = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seed" => seed = arguments.next().and_then(|seed| seed.parse().ok()),
             "--trace" => trace = arguments.next().map(PathBuf::from),
             "--no-entropy" => is_seeded = false,
+            "--scenario" => scenario = arguments.next(),
             "--fail-at" => fail_at = arguments.next().and_then(|nth| nth.parse().ok()),
             "--error" => {
                 error = match arguments.next().as_deref() {
@@ -37,12 +42,21 @@ fn main() -> ExitCode {
         }
     }
     let Some(seed) = seed else {
-        eprintln!("usage: sim --seed N [--trace FILE] [--no-entropy] [--fail-at K --error io|space|power]");
+        eprintln!(
+            "usage: sim --seed N [--trace FILE] [--no-entropy] [--scenario NAME] [--fail-at K --error io|space|power]"
+        );
         return ExitCode::from(2);
     };
-    let options = match fail_at {
-        Some(nth) => Options::failing_at(seed, nth, error),
-        None => Options::draw(seed),
+    let options = match (fail_at, scenario) {
+        (Some(nth), _) => Options::failing_at(seed, nth, error),
+        (None, Some(name)) => match scenario::find(&name) {
+            Some(scenario) => Options::directed(seed, scenario),
+            None => {
+                eprintln!("there is no scenario {name}");
+                return ExitCode::from(2);
+            }
+        },
+        (None, None) => Options::draw(seed),
     };
     println!("{options:#?}");
     match run::run(&options, &Manner { trace: trace.as_deref(), is_seeded }) {

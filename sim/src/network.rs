@@ -85,6 +85,13 @@ impl NetworkNemesis {
         }
     }
 
+    /// A load has begun: what goes wrong between nodes in the next moments meets it on its way, sometimes at its commit.
+    pub fn hasten(&mut self, now: Duration) {
+        if self.present.is_none() && self.random.chance(1, 2) {
+            self.next = now + Duration::from_millis(self.random.below(150));
+        }
+    }
+
     /// Ends what is there.
     pub fn heal(&mut self, sim: &mut turmoil::Sim<'_>) {
         let Some(fault) = self.present.take() else { return };
@@ -148,7 +155,8 @@ impl NetworkNemesis {
     }
 }
 
-fn apart(sim: &turmoil::Sim<'_>, left: &[String], right: &[String]) {
+/// Nobody in `left` hears anybody in `right`, and the other way round.
+pub fn apart(sim: &turmoil::Sim<'_>, left: &[String], right: &[String]) {
     for a in left {
         for b in right {
             sim.partition(a.as_str(), b.as_str());
@@ -156,6 +164,7 @@ fn apart(sim: &turmoil::Sim<'_>, left: &[String], right: &[String]) {
     }
 }
 
-fn pairs(nodes: &[String]) -> impl Iterator<Item = (&String, &String)> {
+/// Each two of `nodes`.
+pub fn pairs(nodes: &[String]) -> impl Iterator<Item = (&String, &String)> {
     nodes.iter().enumerate().flat_map(|(at, a)| nodes[at + 1..].iter().map(move |b| (a, b)))
 }

@@ -10,11 +10,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::client::Client;
 use crate::fault::Nemesis;
-use crate::machine::{self, HTTP_PORT, Machine, RAFT_PORT};
+use crate::history::History;
+use crate::machine::{self, HTTP_PORT, Machine};
 use crate::network::NetworkNemesis;
 use crate::operator;
 use crate::random::Random;
 use crate::reached::Reached;
+use crate::scenario::Director;
 use crate::swarm::Options;
 use crate::trace::{Digest, Trace};
 use crate::workload::{self, Phase, Shared};
@@ -91,8 +93,14 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     if options.cluster.is_cluster() {
         let random = Random::new(options.seed).fork("operator");
         let (seed, gap_ms) = (random.fork("tasks").next(), options.cluster.operator_gap_ms);
-        let work = operator::work(random, machines.clone(), gap_ms, shared.clone());
+        let (machines, shared, is_directed) = (machines.clone(), shared.clone(), options.scenario.is_some());
         sim.client("operator", async move {
+            let work = async move {
+                match is_directed {
+                    true => operator::obey(machines, shared).await,
+                    false => operator::work(random, machines, gap_ms, shared).await,
+                }
+            };
             rqlite::world::runtime::scope(seed, work).await;
             Ok(())
         });
@@ -101,6 +109,7 @@ pub fn run(options: &Options, manner: &Manner<'_>) -> anyhow::Result<Report> {
     let mut nemesis = Nemeses::new(options, machines, &trace);
     let failure = caught(|| drive(&mut sim, &mut nemesis, options, &shared));
     let mut reached = shared.history().reached.clone();
+    reached.add("clusters", u64::from(options.cluster.is_cluster()));
     for disk in nemesis.machines.iter().map(|nemesis| &nemesis.machine.disk) {
         reached.add("reads: kept for a slow client", disk.temporaries("result"));
         reached.add("backups: kept for a slow client", disk.temporaries("lease"));
@@ -136,9 +145,11 @@ fn caught(run: impl FnOnce() -> Option<String>) -> Option<String> {
 }
 
 /// A run with less than this shows nothing.
+const CALLS_MIN: u64 = 200;
+/// See [`CALLS_MIN`].
 const ACKNOWLEDGED_MIN: u64 = 100;
-/// See [`ACKNOWLEDGED_MIN`].
-const FAULTS_MIN: u64 = 2;
+/// See [`CALLS_MIN`].
+const FAULTS_MIN: u64 = 4;
 
 /// How many times its length the chaos may take until there was enough of it.
 const CHAOS_STRETCH: u32 = 3;
@@ -150,6 +161,11 @@ struct Nemeses {
     /// So long after the start of the chaos all machines go down at once, and come back with a `peers.json`.
     recovery: Option<Duration>,
     trace: Trace,
+    director: Option<Director>,
+    /// Boots that the others know of.
+    boots: usize,
+    /// Loads that the network has heard of.
+    loads: u64,
 }
 
 impl Nemeses {
@@ -160,7 +176,9 @@ impl Nemeses {
         let (faults, latency_ms) = (cluster.faults.clone(), options.latency_ms);
         let network = NetworkNemesis::new(random, names, faults, cluster.fault_gap_ms, latency_ms, trace.clone());
         let machines = machines.into_iter().map(|machine| Nemesis::new(options, machine, trace.clone()));
-        Self { machines: machines.collect(), network, recovery: cluster.recovery, trace: trace.clone() }
+        let director = options.scenario.map(|scenario| Director::new(scenario, latency_ms));
+        let (machines, trace) = (machines.collect(), trace.clone());
+        Self { machines, network, recovery: cluster.recovery, trace, director, boots: 0, loads: 0 }
     }
 
     /// All machines go down, and who has a log becomes part of the recovered cluster: also who was removed before. The
@@ -175,7 +193,7 @@ impl Nemeses {
             self.machines.iter().map(|nemesis| &nemesis.machine).filter(|machine| machine.has_log()).collect();
         let peer = |machine: &&Machine| {
             let (id, is_voter) = (machine.name(), machine.name().starts_with('n'));
-            serde_json::json!({"id": id, "address": format!("{id}:{RAFT_PORT}"), "non_voter": !is_voter})
+            serde_json::json!({"id": id, "address": machine.raft_addr(), "non_voter": !is_voter})
         };
         let peers: Vec<_> = survivors.iter().map(peer).collect();
         for machine in &survivors {
@@ -187,6 +205,21 @@ impl Nemeses {
         self.machines.iter().map(|nemesis| nemesis.felt).sum::<u64>() + self.network.felt
     }
 
+    /// Some things follow from what the nodes do.
+    fn look(&mut self, history: &History, now: Duration) {
+        // What others have from before a boot is no part of the cluster any more: they join anew, without it.
+        for alone in history.booted.values().skip(self.boots) {
+            let others = self.machines.iter().filter(|nemesis| nemesis.machine.name() != alone);
+            others.for_each(|nemesis| nemesis.machine.wipe());
+        }
+        self.boots = history.booted.len();
+        let loads = history.reached.count("loads: begun");
+        if loads > self.loads {
+            self.network.hasten(now);
+        }
+        self.loads = loads;
+    }
+
     fn step(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, is_active: bool) {
         for nemesis in &mut self.machines {
             nemesis.step(sim, now, is_active);
@@ -196,6 +229,9 @@ impl Nemeses {
 
     fn finish(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
         self.network.heal(sim);
+        if let Some(director) = &mut self.director {
+            director.heal(sim, &self.machines);
+        }
         for nemesis in &mut self.machines {
             nemesis.finish(sim, now);
         }
@@ -203,7 +239,9 @@ impl Nemeses {
 }
 
 fn is_enough(nemesis: &Nemeses, shared: &Shared) -> bool {
-    nemesis.felt() >= FAULTS_MIN && shared.history().reached.count("writes") >= ACKNOWLEDGED_MIN
+    let history = shared.history();
+    let (calls, acknowledged) = (history.reached.count("calls"), history.reached.count("writes"));
+    nemesis.felt() >= FAULTS_MIN && calls >= CALLS_MIN && acknowledged >= ACKNOWLEDGED_MIN
 }
 
 /// Steps through the phases; returns why the run failed.
@@ -220,6 +258,9 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
         }
         match stepped {
             Ok(true) if options.opening.is_some() => return None,
+            Ok(true) if options.scenario.is_some() => {
+                return options.scenario?.verdict(|what| shared.history().reached.count(what));
+            }
             Ok(true) => return too_little(nemesis, shared, now),
             Ok(false) => {}
             Err(error) => return Some(format!("the simulation broke: {error}")),
@@ -230,6 +271,16 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
         match shared.phase() {
             Phase::Setup if now > Duration::from_secs(40) => return Some("the schema could not be created".into()),
             Phase::Setup => began = now,
+            Phase::Chaos if nemesis.director.is_some() => {
+                let Nemeses { machines, director, .. } = &mut *nemesis;
+                let director = director.as_mut().expect("there is one");
+                if let Some(why) = director.step(sim, now, machines, shared) {
+                    return Some(why);
+                }
+                if director.is_over() {
+                    shared.enter(Phase::Draining);
+                }
+            }
             Phase::Chaos if now > began + chaos * CHAOS_STRETCH => shared.enter(Phase::Draining),
             // Where faults come seldom, it takes longer until there were enough of them.
             Phase::Chaos if now > began + chaos && (options.opening.is_some() || is_enough(nemesis, shared)) => {
@@ -244,15 +295,20 @@ fn drive(sim: &mut turmoil::Sim<'_>, nemesis: &mut Nemeses, options: &Options, s
         if shared.phase() == Phase::Chaos && nemesis.recovery.is_some_and(|after| now > began + after) {
             nemesis.recover(sim, now);
         }
+        nemesis.look(&shared.history(), now);
         nemesis.step(sim, now, shared.phase() == Phase::Chaos);
     }
 }
 
 /// A run in which nothing happened proves nothing.
 fn too_little(nemesis: &Nemeses, shared: &Shared, now: Duration) -> Option<String> {
-    let acknowledged = shared.history().reached.count("writes");
+    let (calls, acknowledged) = {
+        let history = shared.history();
+        (history.reached.count("calls"), history.reached.count("writes"))
+    };
     match () {
-        () if now < Duration::from_secs(30) => Some(format!("too little: {now:?} simulated, at least 30 s are needed")),
+        () if now < Duration::from_secs(40) => Some(format!("too little: {now:?} simulated, at least 40 s are needed")),
+        () if calls < CALLS_MIN => Some(format!("too little: {calls} calls, {CALLS_MIN} are needed")),
         () if acknowledged < ACKNOWLEDGED_MIN => {
             Some(format!("too little: {acknowledged} writes acknowledged, {ACKNOWLEDGED_MIN} are needed"))
         }

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use crate::fault::{ALL, Fault};
-use crate::machine::RAFT_PORT;
 use crate::network::{ALL as ALL_NETWORK, NetworkFault};
 use crate::random::Random;
+use crate::scenario::Scenario;
 use crate::world::disk::{Counted, Error, Failure};
 
 /// Everything about a run that is decided before it. Printed in full.
@@ -33,6 +33,8 @@ pub struct Options {
     pub cluster: Cluster,
     /// One failure that is there from the start; then the run is short and there are no other faults.
     pub opening: Option<Failure>,
+    /// What happens is played, not drawn.
+    pub scenario: Option<&'static Scenario>,
 }
 
 /// What clients call, by weight.
@@ -122,23 +124,26 @@ impl Cluster {
         if self.is_first(name) { Duration::ZERO } else { Duration::from_millis(self.late_ms) }
     }
 
-    /// Where those are that form the cluster.
-    pub fn hosts(&self) -> String {
-        (1..=self.voters.max(1)).map(|number| format!("n{number}:{RAFT_PORT}")).collect::<Vec<_>>().join(",")
+    /// Where those are that form the cluster; each is at `address`.
+    pub fn hosts(&self, address: impl Fn(&str) -> String) -> String {
+        (1..=self.voters.max(1)).map(|number| address(&format!("n{number}"))).collect::<Vec<_>>().join(",")
     }
 
-    /// What the node `name` is told about the others.
-    pub fn arguments(&self, name: &str) -> Vec<String> {
+    /// What the node `name` is told about the others, which are at `address`.
+    pub fn arguments(&self, name: &str, address: impl Fn(&str) -> String) -> Vec<String> {
         if !self.is_cluster() {
             return Vec::new();
         }
         let others = self.names().into_iter().filter(|other| other != name && self.is_first(other));
-        let others: Vec<String> = others.map(|other| format!("{other}:{RAFT_PORT}")).collect();
+        let others: Vec<String> = others.map(|other| address(&other)).collect();
         let join = format!("-join={}", others.join(","));
         match () {
             () if self.is_first(name) && self.voters <= 1 => Vec::new(),
             () if self.is_first(name) => {
-                let found = if self.discovers { "-disco-mode=dns".into() } else { format!("-join={}", self.hosts()) };
+                let found = match self.discovers {
+                    true => "-disco-mode=dns".into(),
+                    false => format!("-join={}", self.hosts(address)),
+                };
                 vec![format!("-bootstrap-expect={}", self.voters), found]
             }
             () => {
@@ -168,7 +173,7 @@ impl Options {
         let (reads, backups, loads, bad_loads, texts) = (rarely(60), rarely(8), rarely(4), rarely(4), rarely(4));
         Self {
             seed,
-            seconds: random.between(30, 36),
+            seconds: random.between(40, 44),
             latency_ms: (latency, latency + random.below(12)),
             clock_offset_ms: random.below(4_000_000) as i64 - 2_000_000,
             clock_drift_ms: random.below(2_000) as i64 - 1_000,
@@ -194,6 +199,21 @@ impl Options {
             },
             cluster: Cluster::draw(Random::new(seed).fork("cluster")),
             opening: None,
+            scenario: None,
+        }
+    }
+
+    /// `scenario`, with what it leaves open drawn from `seed`.
+    pub fn directed(seed: u64, scenario: &'static Scenario) -> Self {
+        Self {
+            seconds: 120,
+            clients: 8,
+            workload: scenario.workload,
+            faults: Vec::new(),
+            node: scenario.node,
+            cluster: scenario.cluster(),
+            scenario: Some(scenario),
+            ..Self::draw(seed)
         }
     }
 

@@ -1,6 +1,6 @@
 //! What clients do: writes, reads at all levels, backups, loads good and bad; and the check of everything at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,12 +15,14 @@ use crate::history::{History, Index, OpId, Statement, Work};
 use crate::images::{self, Bad};
 use crate::invariants::model::Model;
 use crate::invariants::{self, integrity};
-use crate::machine::Machine;
+use crate::machine::{Machine, RAFT_PORT, RAFT_PORTS};
+use crate::operator::Order;
 use crate::random::Random;
 use crate::schema;
 use crate::scratch::Scratch;
 use crate::swarm::Workload;
 use crate::trace::Trace;
+use crate::world::clock;
 use crate::world::net::Cables;
 
 /// How far the run is.
@@ -42,6 +44,10 @@ pub struct Shared {
     pub history: Arc<Mutex<History>>,
     pub trace: Trace,
     pub cables: Cables,
+    /// The port of each machine that has moved.
+    ports: Arc<Mutex<BTreeMap<String, u16>>>,
+    /// What the operator is told to do.
+    pub orders: Arc<Mutex<VecDeque<Order>>>,
     stage: Arc<Mutex<Stage>>,
     tools: Arc<Mutex<Tools>>,
 }
@@ -65,6 +71,8 @@ impl Shared {
             history: Arc::new(Mutex::new(History::default())),
             trace,
             cables: Cables::default(),
+            ports: Arc::default(),
+            orders: Arc::default(),
             stage: Arc::new(Mutex::new(Stage { phase: Phase::Setup, busy_clients: clients })),
             tools: Arc::new(Mutex::new(Tools { scratch, model })),
         }
@@ -73,6 +81,20 @@ impl Shared {
     /// The history.
     pub fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().expect("nothing panics while it holds the history")
+    }
+
+    /// Where other nodes find the machine `name` now.
+    pub fn raft_addr(&self, name: &str) -> String {
+        let port = self.ports.lock().expect("no port panics").get(name).copied().unwrap_or(RAFT_PORT);
+        format!("{name}:{port}")
+    }
+
+    /// The next process on the machine `name` is found elsewhere.
+    pub fn move_away(&self, name: &str) {
+        let mut ports = self.ports.lock().expect("no port panics");
+        let port = ports.entry(name.into()).or_insert(RAFT_PORT);
+        *port += 1;
+        assert!(RAFT_PORTS.contains(port), "there are ports for all moves");
     }
 
     /// See [`Phase`].
@@ -155,6 +177,7 @@ pub async fn client(number: u64, clients: [Client; 2], mut random: Random, optio
         if client.servers() > 1 && random.chance(1, 8) {
             client.turn_to(random.below(client.servers() as u64) as usize);
         }
+        shared.history().reached.note("calls");
         let Workload { writes, reads, backups, loads, bad_loads, texts, .. } = options;
         let mut drawn = random.below(writes + reads + backups + loads + bad_loads + texts);
         let mut is = |weight: u64| {
@@ -390,7 +413,18 @@ async fn execute(
 ) -> bool {
     let body = body(&statements);
     let id = shared.history().call(Work::Execute { statements, transaction });
-    let result = client.call(Method::POST, &path("/db/execute", transaction), body, Manner::quick(timeout)).await;
+    let mut path = path("/db/execute", transaction);
+    let wants_redirect = client.servers() > 1 && id.is_multiple_of(4);
+    if wants_redirect {
+        path += "&redirect";
+    }
+    let mut result = client.call(Method::POST, &path, body.clone(), Manner::quick(timeout)).await;
+    if let Ok(Answer { status: 301, location, .. }) = &result {
+        // Nothing was done there: it is asked of the leader.
+        let Some(node) = shared.history().redirect(location.as_deref().unwrap_or_default()) else { return false };
+        client.turn_to_machine(&node);
+        result = client.call(Method::POST, &path, body, Manner::quick(timeout)).await;
+    }
     told(id, transaction, result, shared).is_some()
 }
 
@@ -421,6 +455,9 @@ fn told(id: OpId, transaction: bool, result: Result<Answer, String>, shared: &Sh
 }
 
 async fn read(client: &mut Client, random: &mut Random, shared: &Shared) -> bool {
+    if client.servers() > 1 && random.chance(1, 6) {
+        return read_fresh(client, random, shared).await;
+    }
     let level = LEVELS[random.below(4) as usize];
     let quick = Manner::quick(Duration::from_secs(5));
     match random.below(16) {
@@ -447,11 +484,43 @@ async fn read_at(client: &mut Client, level: &str, timeout: Duration, shared: &S
     read_as(client, level, schema::MARK, Manner::quick(timeout), shared).await
 }
 
+/// Reads a node's own state, if it is fresh.
+async fn read_fresh(client: &mut Client, random: &mut Random, shared: &Shared) -> bool {
+    let freshness = Duration::from_millis(random.between(100, 3_000));
+    let strict = if random.chance(1, 2) { "&freshness_strict" } else { "" };
+    let path = format!("/db/query?level=none&freshness={}ms{strict}", freshness.as_millis());
+    let (node, began) = (client.server().to_string(), clock::elapsed());
+    let floor = shared.history().local_floor(&node);
+    let body = serde_json::to_vec(&json!([schema::MARK])).expect("JSON can be written");
+    let result = client.call(Method::POST, &path, body.into(), Manner::quick(Duration::from_secs(5))).await;
+    let Ok(answer) = result else { return false };
+    let parsed: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let mark = parsed.as_ref().and_then(|parsed| schema::mark(&parsed["results"][0]["values"][0]));
+    let mut history = shared.history();
+    match mark {
+        Some(mark) => {
+            history.reached.note("reads: fresh");
+            let heard = shared.cables.heard(&node);
+            let result = invariants::reads::check_fresh(&node, history.leader(), freshness, began, heard);
+            history.judge(result);
+            history.read_local(&node, floor, mark);
+            true
+        }
+        None => {
+            if String::from_utf8_lossy(&answer.body).contains("stale read") {
+                history.reached.note("reads: stale");
+            }
+            false
+        }
+    }
+}
+
 /// Reads by a query that answers with marks. All rows of an answer must show the same state.
 async fn read_as(client: &mut Client, level: &str, query: &str, manner: Manner, shared: &Shared) -> bool {
     // Without a level a node answers with what it has, and others may be further on.
     let is_local = level == "none" && client.servers() > 1;
-    let floor = if is_local { 0 } else { shared.history().floor() };
+    let node = client.server().to_string();
+    let floor = if is_local { shared.history().local_floor(&node) } else { shared.history().floor() };
     let body = serde_json::to_vec(&json!([query])).expect("JSON can be written");
     let path = format!("/db/query?level={level}");
     let result = client.call(Method::POST, &path, body.into(), manner).await;
@@ -463,12 +532,15 @@ async fn read_as(client: &mut Client, level: &str, query: &str, manner: Manner, 
         Some(mark) => {
             let mut history = shared.history();
             history.judge(invariants::reads::check_rows(rows.into_iter().flatten().map(schema::mark), mark));
-            history.read(level, floor, mark);
+            match is_local {
+                true => history.read_local(&node, floor, mark),
+                false => history.read(level, floor, mark),
+            }
             true
         }
         None => {
             let is_before_schema = result["error"].as_str().is_some_and(|error| error.contains("no such table"));
-            if is_before_schema {
+            if is_before_schema && !is_local {
                 shared.history().read(level, floor, crate::history::Mark::default());
             }
             is_before_schema
@@ -509,14 +581,15 @@ async fn load(client: &mut Client, random: &mut Random, options: &Workload, shar
         return true;
     }
     let image = images::good(shared.history().next_id(), random, options.filler_bytes, &mut shared.tools().scratch);
-    let id = shared.history().call(Work::Load { file: image.file.clone(), hash: image.hash });
+    // Through the log, or beside it: both replace everything.
+    let is_boot = random.chance(1, 4);
+    let (path, done) = if is_boot { ("/boot", "") } else { ("/db/load", r#"{"results":[]}"#) };
+    let id = shared.history().call(Work::Load { file: image.file.clone(), hash: image.hash, is_boot });
     let body = Bytes::from(Vec::clone(&image.file));
     let mut manner = Manner::quick(Duration::from_secs(15));
     if random.chance(1, 8) {
         manner = manner.slow(Duration::from_millis(random.below(50)));
     }
-    // Through the log, or beside it: both replace everything.
-    let (path, done) = if random.chance(1, 4) { ("/boot", "") } else { ("/db/load", r#"{"results":[]}"#) };
     let result = client.call(Method::POST, path, body, manner).await;
     let mut history = shared.history();
     match result {

@@ -107,6 +107,9 @@ impl Database {
         let main = paths.main(state.generation);
         if !is_new {
             make_recoverable(disk, paths, &state)?;
+            if state.checkpointing.is_some() {
+                world.chaos.reached("checkpoint resumed");
+            }
         }
         // Only now: until here nothing was touched.
         remove_others(disk, paths, (!is_new).then_some(state.generation))

@@ -42,9 +42,8 @@ pub async fn elsewhere(call: &Call, endpoint: Endpoint, body: Sent) -> Result<Se
         response.extensions_mut().insert(NotLeader(leader.node.raft_addr));
         return Err(response);
     }
-    Err(forward(call, endpoint, leader.node.raft_addr, body)
-        .await
-        .unwrap_or_else(|failure| call.fail(endpoint, &failure)))
+    let forwarded = forward(call, endpoint, leader.node.raft_addr, body).await;
+    Err(forwarded.unwrap_or_else(|failure| call.fail(endpoint, &failure)))
 }
 
 /// `None`: here.
@@ -71,7 +70,7 @@ async fn forward(call: &Call, endpoint: Endpoint, address: String, body: Sent) -
     let client = call.api.cluster.get().ok_or(Failure::NotOpen)?;
     let (sent, failed) = counters(&call.api.metrics.proxy, endpoint);
     sent.into_iter().for_each(Counter::increment);
-    let forwarded = try_forward(call, client, address, body).await;
+    let forwarded = try_forward(call, endpoint, client, address, body).await;
     if forwarded.is_err() {
         failed.into_iter().for_each(Counter::increment);
     }
@@ -94,10 +93,16 @@ fn counters(counters: &metrics::Proxy, endpoint: Endpoint) -> (Option<&Counter>,
 
 async fn try_forward(
     call: &Call,
+    endpoint: Endpoint,
     client: &cluster::Client,
     mut address: String,
     mut body: Sent,
 ) -> Result<Response, Failure> {
+    let reached = |what| {
+        if matches!(endpoint, Endpoint::Execute | Endpoint::Request | Endpoint::LoadFile) {
+            call.api.world.chaos.reached(what);
+        }
+    };
     let limit = positive(call.params.timeout).unwrap_or_default();
     for _ in 0..TRIES {
         let (sent, again) = match body {
@@ -110,9 +115,17 @@ async fn try_forward(
         *request.headers_mut() = call.headers.clone();
         match (client.forward(&address, request, limit).await, again) {
             (Ok(response), _) => return Ok(answered(response, &address)),
-            (Err(Error::Moved(to)), Some(bytes)) if !to.is_empty() => (address, body) = (to, Sent::Whole(bytes)),
+            (Err(Error::Moved(to)), Some(bytes)) if !to.is_empty() => {
+                reached("writes: forwarded again");
+                (address, body) = (to, Sent::Whole(bytes));
+            }
             (Err(Error::Moved(_)), _) => return Err(Failure::LeaderNotFound),
-            (Err(error), _) => return Err(Failure::Transport(error.to_string())),
+            (Err(error), _) => {
+                if !matches!(&error, Error::Peer(error) if error.is_unsent()) {
+                    reached("writes: forwarded, then unknown");
+                }
+                return Err(Failure::Transport(error.to_string()));
+            }
         }
     }
     Err(Failure::LeaderNotFound)

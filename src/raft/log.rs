@@ -96,7 +96,10 @@ impl Log {
             false => options,
         };
         let paths = Paths::new(directory);
-        let Started { file, segments, terms, committed, next, chain } = start::start(&*world.disk, &paths)?;
+        let Started { file, segments, terms, committed, next, chain, was_torn } = start::start(&*world.disk, &paths)?;
+        if was_torn {
+            world.chaos.reached("torn tail cut");
+        }
         let before = segments.first().map_or(next, |segment| segment.first);
         let first = file.purged.map_or(0, |purged| purged.index + 1).max(before);
         let memory = Memory {
@@ -254,6 +257,9 @@ impl RaftLogStorage<TypeConfig> for Log {
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         self.durable(|memory, done| {
             let cut = last.next_index().max(memory.first);
+            if cut < memory.next {
+                self.chaos.reached("log suffix truncated");
+            }
             memory.truncate(cut);
             memory.cuts += 1;
             Job::Truncate { cut, last: memory.last(), done }

@@ -310,6 +310,7 @@ impl Machine {
             machine.metrics.store.num_restores.increment();
             let chaos = machine.world.chaos.clone();
             machine.database.writer().connection().look(|connection| chaos.applied(index, connection));
+            chaos.reached("snapshots: installed");
             tracing::info!(index, "snapshot installed");
             Ok(())
         })
@@ -422,6 +423,7 @@ impl Machine {
                     Ok(Response::Refused(Refusal::NoSuchLoad))
                 } else {
                     tracing::info!(load = abort.load_id, reason = abort.reason, "load aborted");
+                    self.world.chaos.reached("loads: aborted");
                     self.load = None;
                     Ok(Response::Done)
                 }
@@ -517,6 +519,7 @@ impl Machine {
         let received = self.take_spool(begin.spool);
         let path = self.paths.temporary().join(format!("load-{}", log_id.index));
         self.load = Some(Load::begin(&self.world.disk, log_id.index, begin, received, path));
+        self.world.chaos.reached("loads: begun");
         Response::Done
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::v2::RaftNetworkV2;
 use openraft::network::{RPCOption, RaftNetworkFactory};
@@ -114,8 +115,24 @@ impl Link {
     }
 }
 
-/// Opens a connection to `target`.
+/// Opens a connection to `target`, at `address`, where the members have it, or where it last said that it is: a node
+/// that has moved may be needed for the very quorum that notes its new address (faults.md S28).
 pub(super) async fn open(
+    client: &peer::Client,
+    target: &NodeId,
+    address: &str,
+    timeout: Duration,
+) -> Result<Connection, peer::Error> {
+    let heard = client.peers().get(target.as_str()).map(|hello| hello.raft_addr);
+    let heard = heard.filter(|heard| !heard.is_empty() && heard != address);
+    let known = open_at(client, target, address, timeout);
+    let Some(heard) = heard else { return known.await };
+    let heard = open_at(client, target, &heard, timeout);
+    let (connection, _) = futures::future::select_ok([known.boxed(), heard.boxed()]).await?;
+    Ok(connection)
+}
+
+async fn open_at(
     client: &peer::Client,
     target: &NodeId,
     address: &str,
@@ -156,6 +173,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
                     self.target
                 );
                 tracing::error!("{text}");
+                self.network.source.world.chaos.reached("members: kept out");
                 return Err(RPCError::Unreachable(Unreachable::from_string(text)));
             }
             _ => {}

@@ -86,7 +86,11 @@ impl RaftService {
             }
             Request::PreVote(request) => {
                 let request = VoteRequest::try_from(request).map_err(text)?;
-                Answer::Vote((&self.raft.pre_vote(request).await.map_err(text)?).into())
+                let answer = self.raft.pre_vote(request).await.map_err(text)?;
+                if !answer.vote_granted {
+                    self.receiver.world.chaos.reached("pre-vote refused");
+                }
+                Answer::Vote((&answer).into())
             }
             Request::Transfer(request) => {
                 let request = TransferLeaderRequest::try_from(request).map_err(text)?;

@@ -227,11 +227,8 @@ impl Receiver {
             let metrics = metrics.borrow_watched();
             (metrics.vote.clone(), metrics.local_committed)
         };
-        if vote < ours {
-            return Ok(Ok(message(&ours, false)));
-        }
-        if meta.last_log_id <= committed {
-            return Ok(Ok(message(&vote, false)));
+        if !is_news(&vote, &ours, meta.last_log_id, committed) {
+            return Ok(Ok(message(if vote < ours { &ours } else { &vote }, false)));
         }
         let Ok(_permit) = self.permit.try_acquire() else {
             return Ok(Err("another snapshot is being received".into()));
@@ -244,6 +241,7 @@ impl Receiver {
             _ => {}
         }
         connection.reply(Ok(message(&vote, true))).await?;
+        self.world.chaos.reached("snapshots: begun");
 
         let path = directory.join(format!("snapshot-{:016x}", self.world.entropy.next_u64()));
         let file = TemporaryFile::new(self.world.disk.clone(), path.clone());
@@ -339,6 +337,11 @@ impl Incoming {
     }
 }
 
+/// Whether a snapshot at `last` holds anything that a node with `committed` hasn't: an older one is never installed.
+fn is_news(vote: &Vote, ours: &Vote, last: Option<LogId>, committed: Option<LogId>) -> bool {
+    vote >= ours && last > committed
+}
+
 fn message(vote: &Vote, wanted: bool) -> Bytes {
     let answer = proto::SnapshotAnswer { vote: Some(vote.into()), wanted };
     proto::Answer { kind: Some(Answer::Snapshot(answer)) }.encode_to_vec().into()
@@ -347,6 +350,41 @@ fn message(vote: &Vote, wanted: bool) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::convert::log_id;
+    use crate::world::os;
+
+    #[test]
+    fn a_snapshot_of_an_older_leader_or_an_older_state_is_refused() {
+        let vote = |term| Vote::new_committed(term, NodeId::from("a"));
+        let id = |index| Some(log_id(2, index));
+        assert!(is_news(&vote(3), &vote(3), id(8), id(7)));
+        assert!(is_news(&vote(3), &vote(2), id(8), None));
+        assert!(!is_news(&vote(2), &vote(3), id(8), id(7)), "its leader was deposed");
+        assert!(!is_news(&vote(3), &vote(3), id(7), id(7)));
+        assert!(!is_news(&vote(3), &vote(3), id(6), id(7)), "it would lead back");
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn only_the_whole_file_with_its_checksum_is_taken() {
+        let bytes = b"SQLite format 3 and so on".repeat(100);
+        let (size, crc32c) = (bytes.len() as u64, crc32c::crc32c(&bytes));
+        check(&bytes, size, crc32c, "");
+        check(&bytes, size + 1, crc32c, "it is shorter than was said");
+        check(&bytes, size - 1, crc32c, "it is longer than was said");
+        check(&[], size, 0, "it is shorter than was said");
+        check(&bytes, size, !crc32c, "its checksum is wrong");
+
+        #[track_caller]
+        fn check(bytes: &[u8], size: u64, crc32c: u32, want: &str) {
+            let directory = tempfile::tempdir().unwrap();
+            let file = os::world().disk.open(&directory.path().join("snapshot"), Open::CreateNew).unwrap();
+            let mut incoming = Incoming { file, length: 0, crc32c: 0 };
+            let taken = bytes.chunks(1000).try_for_each(|chunk| incoming.write(chunk, size));
+            let taken = taken.and_then(|()| incoming.end(size, crc32c));
+            assert_eq!(taken.err().map_or(String::new(), |error| error.to_string()), want);
+        }
+    }
 
     #[test]
     fn the_oldest_snapshot_under_way_holds_the_log() {

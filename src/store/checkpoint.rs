@@ -216,7 +216,11 @@ async fn purge_log(store: &Store, index: u64, purge: Purge) {
         Purge::Keep(entries) => entries,
         Purge::Window => store.options.checkpoint.entries + store.options.checkpoint.entries / 4,
     };
-    let upto = store.need(index, window).purge();
+    let need = store.need(index, window);
+    let upto = need.purge();
+    if need.is_past_a_follower(upto) {
+        store.world.chaos.reached("log purged past a follower");
+    }
     let purged = match triggered {
         Ok(()) if upto > 0 => store.raft.trigger().purge_log(upto).await,
         other => other,

@@ -119,6 +119,10 @@ impl Store {
         if leader.id == self.options.node_id {
             // The address may have changed since it joined.
             leader.node.raft_addr.clone_from(&self.options.node.raft_addr);
+        } else if let Some(hello) = self.peers.get(&leader.id)
+            && !hello.raft_addr.is_empty()
+        {
+            leader.node.raft_addr = hello.raft_addr;
         }
         Some(leader)
     }
@@ -188,6 +192,9 @@ impl Store {
         self.wait_for_purge(deadline).await?;
         self.change(deadline, |membership| Ok(add(membership, &id, &node))).await?;
         drop(history);
+        if known.is_some_and(|known| known.node.raft_addr != joiner.raft_addr) {
+            self.world.chaos.reached("members: joined again with a new address");
+        }
         while joiner.voter && joined != Joined::Already && !self.has_vote(&id) {
             if Instant::now() >= deadline {
                 return Err(Error::Timeout);
@@ -212,7 +219,11 @@ impl Store {
     /// Removes the node `id` from the cluster, if it is in it.
     pub async fn remove(&self, id: &str, timeout: Duration) -> Result<(), Error> {
         let id = NodeId::from(id);
+        let leads = id.as_str() == self.options.node_id && self.is_leader() && self.has_vote(&id);
         self.change(Instant::now() + timeout, |membership| remove(membership, &id)).await?;
+        if leads && !self.has_vote(&id) {
+            self.world.chaos.reached("members: leader removed");
+        }
         self.promises.forget(&id);
         Ok(())
     }

@@ -318,7 +318,11 @@ impl Store {
         let command = Command { time_ms, seed, limits: Some(limits), kind: Some(kind) };
         self.metrics.store.num_uncompressed_commands.increment();
         let payload = Payload::from(&command);
-        match self.while_led(self.raft.client_write(payload)).await? {
+        let led = self.while_led(self.raft.client_write(payload)).await;
+        if matches!(led, Err(Error::QuorumLost)) {
+            self.world.chaos.reached("writes: pending when the lease expired");
+        }
+        match led? {
             Ok(written) => Ok(Proposed { index: written.log_id.index, response: written.data }),
             Err(error) => Err(write_error(error)),
         }

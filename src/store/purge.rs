@@ -28,6 +28,8 @@ pub struct Need {
     pub database_bytes: u64,
     /// The last entry of each follower that answers.
     pub followers: Vec<u64>,
+    /// The same of those that are away: they get a snapshot.
+    pub away: Vec<u64>,
     /// The oldest snapshot under way.
     pub outgoing: Option<u64>,
 }
@@ -44,17 +46,25 @@ impl Need {
     }
 }
 
+impl Need {
+    /// Whether somebody has not got yet what is purged up to `index`.
+    pub fn is_past_a_follower(&self, index: u64) -> bool {
+        self.followers.iter().chain(&self.away).any(|matched| *matched < index)
+    }
+}
+
 impl Store {
     /// Who needs the log behind the checkpoint at `checkpoint`, of which `window` entries stay.
     pub(super) fn need(&self, checkpoint: u64, window: u64) -> Need {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let mut followers = Vec::new();
+        let (mut followers, mut away) = (Vec::new(), Vec::new());
         for (node, heard) in metrics.heartbeat.iter().flatten() {
             let is_away = heard.is_none_or(|heard| heard.elapsed() > AWAY);
-            if node.as_str() != self.options.node_id && !is_away {
+            if node.as_str() != self.options.node_id {
                 let matched = metrics.replication.as_ref().and_then(|replication| *replication.get(node)?);
-                followers.push(matched.map_or(0, |id| id.index));
+                let nodes = if is_away { &mut away } else { &mut followers };
+                nodes.push(matched.map_or(0, |id| id.index));
             }
         }
         Need {
@@ -64,6 +74,7 @@ impl Store {
             // A disk that can't tell: as little as possible is kept.
             database_bytes: self.free_space.used().unwrap_or(0),
             followers,
+            away,
             outgoing: self.outgoing.oldest(),
         }
     }

@@ -12,6 +12,9 @@ pub trait Chaos: Send + Sync {
     /// Called before an entry is appended to the log; `previous` is the term of the one before it.
     fn appended(&self, _index: u64, _term: u64, _previous: Option<u64>, _payload: &[u8]) {}
 
+    /// Called where something rare has just happened that a sweep of seeds has to have reached (`sim/src/reached.rs`).
+    fn reached(&self, _what: &'static str) {}
+
     /// Called when this node finds that it leads in `term`.
     fn leads(&self, _term: u64) {}
 }

@@ -25,7 +25,7 @@ use anyhow::{Context, bail, ensure};
 /// A trace shorter than this compares nothing.
 const TRACE_LINES_MIN: u64 = 10_000;
 /// A sweep of so many seeds reaches everything that `sim/src/reached.rs` lists.
-const SWEEP_MIN: u64 = 100;
+const SWEEP_MIN: u64 = 200;
 /// A child that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(300);
 

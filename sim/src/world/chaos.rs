@@ -16,6 +16,8 @@ pub trait Observer: Send + Sync {
     fn applied(&self, index: u64, connection: &Connection);
     /// See [`Chaos::appended`].
     fn appended(&self, _index: u64, _term: u64, _previous: Option<u64>, _payload: &[u8]) {}
+    /// See [`Chaos::reached`].
+    fn reached(&self, _what: &'static str) {}
     /// See [`Chaos::leads`].
     fn leads(&self, _term: u64) {}
 }
@@ -62,6 +64,10 @@ impl Chaos for SimChaos {
 
     fn appended(&self, index: u64, term: u64, previous: Option<u64>, payload: &[u8]) {
         self.observer.appended(index, term, previous, payload);
+    }
+
+    fn reached(&self, what: &'static str) {
+        self.observer.reached(what);
     }
 
     fn leads(&self, term: u64) {

@@ -128,6 +128,8 @@ impl SimDisk {
             capacity: CAPACITY,
             slowness: Duration::ZERO,
             is_looked_at: false,
+            was_full: false,
+            kept: None,
             random: Random::new(seed).fork("disk"),
         };
         Self { shared: Arc::new(Shared { name: name.into(), clock, trace, state: Mutex::new(state) }) }
@@ -161,6 +163,11 @@ impl SimDisk {
     /// Whether the disk is smaller than it was.
     pub fn is_limited(&self) -> bool {
         self.state().capacity != CAPACITY
+    }
+
+    /// Whether an operation of this process has failed because there was no space.
+    pub fn was_full(&self) -> bool {
+        self.state().was_full
     }
 
     /// Lets the harness look: no failure fires at what `look` does, power or not, and no line is written.
@@ -235,6 +242,27 @@ impl SimDisk {
     /// The process was killed; a new one begins. Nothing that was written is lost. Armed failures stay.
     pub fn kill(&self) {
         let mut state = self.state();
+        state.begin_process();
+        state.collect();
+    }
+
+    /// The machine gets another disk, an empty one. Nothing may run on it.
+    pub fn wipe(&self) {
+        let mut state = self.state();
+        state.inodes = BTreeMap::from([(ROOT, Inode::new(Kind::Directory(Directory::default()), 0))]);
+    }
+
+    /// Puts a copy of the disk aside.
+    pub fn keep(&self) {
+        let mut state = self.state();
+        state.kept = Some((state.inodes.clone(), state.next_inode));
+    }
+
+    /// The machine gets the disk that was put aside. Nothing may run on it.
+    pub fn restore(&self) {
+        let mut state = self.state();
+        let (inodes, next_inode) = state.kept.clone().expect("one was put aside");
+        (state.inodes, state.next_inode) = (inodes, next_inode);
         state.begin_process();
         state.collect();
     }

@@ -11,19 +11,25 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use rqlite::world::net::{BoxFuture, Listener, Net, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::machine::RAFT_PORTS;
 use crate::trace::{self, Trace};
+use crate::world::clock;
 
 /// Bytes under way on a connection, in each direction.
 const WINDOW: usize = 16 << 10;
 
 /// What all machines share.
 #[derive(Clone, Default)]
-pub struct Cables(Arc<Mutex<BTreeMap<Direction, Window>>>);
+pub struct Cables {
+    windows: Arc<Mutex<BTreeMap<Direction, Window>>>,
+    heard: Arc<Mutex<BTreeMap<String, Duration>>>,
+}
 
 /// Of a connection: from, to.
 type Direction = (SocketAddr, SocketAddr);
@@ -55,6 +61,8 @@ struct Traced {
     net: SimNet,
     ours: SocketAddr,
     theirs: SocketAddr,
+    /// One of both ends is the port for other nodes.
+    is_of_a_node: bool,
 }
 
 impl SimNet {
@@ -67,13 +75,19 @@ impl SimNet {
         let (ours, theirs) = (stream.local_addr()?, stream.peer_addr()?);
         self.trace.line(format_args!("{} net {what} {}-{}", self.name, ours.port(), theirs.port()));
         self.cables.open((ours, theirs));
-        Ok(Box::new(Traced { stream, net: self.clone(), ours, theirs }))
+        let is_of_a_node = [ours, theirs].iter().any(|end| RAFT_PORTS.contains(&end.port()));
+        Ok(Box::new(Traced { stream, net: self.clone(), ours, theirs, is_of_a_node }))
     }
 }
 
 impl Cables {
+    /// When another node last told the machine `name` anything.
+    pub fn heard(&self, name: &str) -> Option<Duration> {
+        self.heard.lock().expect("no cable panics").get(name).copied()
+    }
+
     fn with<R>(&self, direction: Direction, work: impl FnOnce(&mut Window) -> R) -> R {
-        work(self.0.lock().expect("no cable panics").entry(direction).or_default())
+        work(self.windows.lock().expect("no cable panics").entry(direction).or_default())
     }
 
     /// Ports are used again: a new connection owes nothing.
@@ -164,6 +178,10 @@ impl AsyncRead for Traced {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let read = &buffer.filled()[before..];
         self.line("read", read);
+        if self.is_of_a_node && !read.is_empty() {
+            let now = clock::elapsed();
+            self.net.cables.heard.lock().expect("no cable panics").insert(self.net.name.clone(), now);
+        }
         self.net.cables.moved((self.theirs, self.ours), 0, read.len());
         Poll::Ready(Ok(()))
     }

@@ -32,6 +32,8 @@ pub struct Started {
     pub next: u64,
     /// CRC of the last record: where the chain goes on.
     pub chain: u32,
+    /// The power went while the last record was written: what there was of it is gone.
+    pub was_torn: bool,
 }
 
 /// The directories and files of one log.
@@ -319,7 +321,9 @@ fn apply(disk: &dyn Disk, paths: &Paths, file: VoteFile, scan: Scan) -> Result<S
     let next = scan.next.unwrap_or(0);
     let file = VoteFile { committed: scan.committed, durable_next: next, cut: None, ..file };
     file.write(disk, &paths.vote)?;
-    Ok(Started { file, segments: scan.segments, terms: scan.terms, committed: scan.committed, next, chain: scan.chain })
+    let Scan { segments, terms, committed, chain, zero, .. } = scan;
+    let was_torn = zero.is_some_and(|zero| zero.torn);
+    Ok(Started { file, segments, terms, committed, next, chain, was_torn })
 }
 
 /// Writes zeros over part of a segment.

@@ -115,6 +115,7 @@ impl Pages {
 }
 
 /// One change that no sync has covered yet.
+#[derive(Clone)]
 enum Change {
     Write { offset: u64, bytes: Box<[u8]> },
     Length(u64),
@@ -122,7 +123,7 @@ enum Change {
 }
 
 /// A file's bytes now, and what is sure to be left of them after a power failure.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Content {
     pub now: Pages,
     durable: Pages,

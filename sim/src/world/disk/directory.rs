@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 /// One change of names that no sync of the directory has covered yet.
+#[derive(Clone)]
 enum Change {
     Link(String, u64),
     Unlink(String),
@@ -13,7 +14,7 @@ enum Change {
 const UNSYNCED_MAX: usize = 64;
 
 /// A directory's names with their inodes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Directory {
     pub now: BTreeMap<String, u64>,
     durable: BTreeMap<String, u64>,

@@ -28,8 +28,13 @@ pub struct State {
     pub temporaries: BTreeMap<String, u64>,
     /// See [`super::SimDisk::undisturbed`].
     pub is_looked_at: bool,
+    /// See [`super::SimDisk::was_full`].
+    pub was_full: bool,
+    /// See [`super::SimDisk::keep`].
+    pub kept: Option<(BTreeMap<u64, Inode>, u64)>,
 }
 
+#[derive(Clone)]
 pub struct Inode {
     pub kind: Kind,
     pub open: u32,
@@ -38,6 +43,7 @@ pub struct Inode {
     pub mtime_durable_ns: i64,
 }
 
+#[derive(Clone)]
 pub enum Kind {
     File(Content),
     Directory(Directory),
@@ -98,7 +104,10 @@ impl State {
         match fired {
             None => Ok(()),
             Some(Error::Io) => Err(io::Error::from_raw_os_error(::libc::EIO)),
-            Some(Error::NoSpace) => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+            Some(Error::NoSpace) => {
+                self.was_full = true;
+                Err(io::Error::from_raw_os_error(libc::ENOSPC))
+            }
             Some(Error::PowerCut) => {
                 self.powered = false;
                 Err(no_power())
@@ -109,6 +118,7 @@ impl State {
     pub fn begin_process(&mut self) {
         self.process += 1;
         self.powered = true;
+        self.was_full = false;
         for inode in self.inodes.values_mut() {
             inode.open = 0;
             inode.locked = false;
@@ -172,7 +182,9 @@ impl State {
         }
         let (free, content) = (self.capacity.saturating_sub(self.used()), self.file(inode).ok()?);
         let growth = length.saturating_sub(content.now.used());
-        (growth > free && length > content.now.len()).then(|| io::Error::from_raw_os_error(libc::ENOSPC))
+        let is_full = growth > free && length > content.now.len();
+        self.was_full |= is_full;
+        is_full.then(|| io::Error::from_raw_os_error(libc::ENOSPC))
     }
 
     /// Forgets inodes that nothing refers to.
