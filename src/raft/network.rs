@@ -39,6 +39,22 @@ pub struct Network {
     /// How long an answer without entries may take.
     pub patience: Duration,
     pub promises: Promises,
+    pub addresses: Addresses,
+}
+
+/// Where nodes are now: openraft goes on with the links that it has when the membership gives a node another address.
+#[derive(Clone, Default)]
+pub struct Addresses(Arc<Mutex<BTreeMap<NodeId, String>>>);
+
+impl Addresses {
+    /// The node is here from now on.
+    pub fn set(&self, node: &NodeId, address: &str) {
+        self.0.lock().expect("no panic holds this lock").insert(node.clone(), address.into());
+    }
+
+    fn of(&self, node: &NodeId) -> String {
+        self.0.lock().expect("no panic holds this lock").get(node).cloned().unwrap_or_default()
+    }
 }
 
 /// The last entry that each node said it has, in this leader's term. A node that has lost it was given an older disk:
@@ -50,7 +66,6 @@ pub struct Promises(Arc<Mutex<BTreeMap<NodeId, (Vote, LogId)>>>);
 pub struct Link {
     network: Network,
     target: NodeId,
-    address: String,
     connection: Option<Connection>,
 }
 
@@ -58,7 +73,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Link;
 
     async fn new_client(&mut self, target: NodeId, node: &Node) -> Link {
-        Link { network: self.clone(), target, address: node.raft_addr.clone(), connection: None }
+        self.addresses.set(&target, &node.raft_addr);
+        Link { network: self.clone(), target, connection: None }
     }
 }
 
@@ -89,9 +105,13 @@ impl Promises {
 }
 
 impl Link {
+    fn address(&self) -> String {
+        self.network.addresses.of(&self.target)
+    }
+
     /// Opens a connection to the target, and to nobody else who has its address.
     async fn open(&self, timeout: Duration) -> Result<Connection, peer::Error> {
-        open(&self.network.client, &self.target, &self.address, timeout).await
+        open(&self.network.client, &self.target, &self.address(), timeout).await
     }
 
     async fn call(&mut self, request: Request, timeout: Duration) -> Result<Answer, RpcError> {
@@ -223,7 +243,8 @@ impl RaftNetworkV2<TypeConfig> for Link {
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let Network { client, source, .. } = &self.network;
-        let sending = source.send(client, &self.target, &self.address, vote, snapshot.meta.last_log_id);
+        let address = self.address();
+        let sending = source.send(client, &self.target, &address, vote, snapshot.meta.last_log_id);
         tokio::select! {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),

@@ -361,6 +361,8 @@ impl Store {
                         Ok(appended.map(|_| ()))
                     }
                     Change::Readdress(id, node) => {
+                        // It has moved, whatever becomes of this.
+                        self.addresses.set(&id, &node.raft_addr);
                         let nodes = openraft::ChangeMembers::SetNodes(BTreeMap::from([(id, node)]));
                         Ok(self.raft.change_membership_if(nodes, true, [unchanged]).await.map(|_| ()))
                     }

@@ -54,7 +54,7 @@ use crate::peer::{self, Hello, Identity, Peers};
 use crate::raft::Raft;
 use crate::raft::log::Log;
 use crate::raft::machine::{Machine, Response};
-use crate::raft::network::{Network, Promises};
+use crate::raft::network::{Addresses, Network, Promises};
 use crate::raft::observed::Observed;
 use crate::raft::service::{Contact, RaftService};
 use crate::raft::snapshot::{Outgoing, Receiver, Source};
@@ -114,6 +114,7 @@ pub struct Store {
     client: peer::Client,
     contact: Contact,
     promises: Promises,
+    addresses: Addresses,
     outgoing: Outgoing,
     office: Office,
     /// Why this node can't go on.
@@ -186,7 +187,14 @@ impl Store {
         let (promises, outgoing) = (Promises::default(), Outgoing::default());
         let source = Source { world: world.clone(), machine: machine.clone(), outgoing: outgoing.clone() };
         let patience = options.leader_lease;
-        let network = Network { client: client.clone(), source, patience, promises: promises.clone() };
+        let addresses = Addresses::default();
+        let network = Network {
+            client: client.clone(),
+            source,
+            patience,
+            promises: promises.clone(),
+            addresses: addresses.clone(),
+        };
         let raft = Raft::new(id, config, network, log.clone(), state_machine)
             .await
             .map_err(|error| Error::Raft(error.to_string()))?;
@@ -218,6 +226,7 @@ impl Store {
             client,
             contact: Contact::default(),
             promises,
+            addresses,
             outgoing,
             office: Office::default(),
             fatal,
