@@ -31,7 +31,7 @@
 //! | S29 a bad file destroys the database | `it` loads, `s29_bad_loads`; boot, `what_is_no_database_...`; seeds, `refused`; mutant 04 |
 //! | S30 a follower's disk is full | [`scenarios`] s30, three times; seeds, `FullDisk` |
 //! | S31 a slow client of a backup blocks others | [`h15_gate`], `a_client_that_stops...`; `it` backups, `s31_...` |
-//! | S36 a deposed leader's backup | [`scenarios`] s36; seeds, `backups`; mutant 24 |
+//! | S36 a deposed leader's backup | [`scenarios`] s36; seeds, `backups`; mutant 22 |
 //! | S37 a damaged backup with a 200 | seeds, `backups`; mutant 16; [`h15_gate`], `a_backup_that_cant_be_kept...` |
 //! | S38 a crash after the swap of a boot | `it` boot; seeds, `loads`, `model`; `it` cluster, `a_booted_database...` |
 //! | S39 randomness and time differ | `engine` same_log, h08; `it` http_cases; seeds, `replay` |
@@ -53,7 +53,7 @@
 //! | H16 another engine | [`scenarios`] h16 |
 //! | H18 purge and installation | [`install`]; [`raft_log`]; [`scenarios`] s55, s56 |
 //! | H19 a node from before a boot or recovery | root's `peer::identity`; seeds wipe it; peers.json isn't there yet |
-//! | H22 a restarted node goes back in time | [`scenarios`] h22; seeds, `reads`; mutants 22, 25 |
+//! | H22 a restarted node goes back in time | [`scenarios`] h22; seeds, `reads`; mutants 22, 24 |
 //! | H23 bounds of memory and disk | `it` bounds; [`h15_gate`]; root's `http::memory`; seeds, `FullDisk` |
 //! | F30 an older disk, an empty one | [`scenarios`] f30; `it` data_directory, `a_directory_of_another_node_...` |
 // The tests themselves are outside the simulated world.

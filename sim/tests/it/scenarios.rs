@@ -4,16 +4,14 @@ use std::process::Command;
 
 use sim::scenario;
 
-/// Plays the scenario with a few seeds, which choose what it leaves open.
+/// Plays the scenario; the seed chooses what it leaves open.
 fn play(name: &str) {
-    for seed in 1..=2_u64 {
-        let output = Command::new(env!("CARGO_BIN_EXE_sim"))
-            .args(["--seed", &seed.to_string(), "--scenario", name])
-            .output()
-            .expect("the binary is built with this test");
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{name}: {}", told.lines().last().unwrap_or_default());
-    }
+    let output = Command::new(env!("CARGO_BIN_EXE_sim"))
+        .args(["--seed", "1", "--scenario", name])
+        .output()
+        .expect("the binary is built with this test");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{name}: {}", told.lines().last().unwrap_or_default());
 }
 
 /// A test for each, by its name.
