@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rqlite::config::{self, Config};
 use rqlite::world::disk::replace_small;
 use rqlite::world::host::{Facts, Host};
-use rqlite::world::{Disk, Entropy, World};
+use rqlite::world::{Disk, Entropy, Open, World};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
@@ -163,13 +163,20 @@ impl Machine {
         self.disk.undisturbed(|| self.disk.list(&Path::new(DATA).join("tmp")).unwrap_or_default())
     }
 
-    /// Whether a process of the node that has ended has left a log that the next one finds.
-    pub fn has_log(&self) -> bool {
+    /// Whether a process of the node that has ended has left anything of the cluster that the next one finds.
+    pub fn has_history(&self) -> bool {
+        /// Bytes of a `db.state` to which nothing was applied, at most.
+        const EMPTY: u64 = 64;
         if self.life().is_to_be_wiped {
             return false;
         }
-        let log = Path::new(DATA).join("raft/log");
-        self.disk.undisturbed(|| self.disk.list(&log).unwrap_or_default()).iter().any(|name| name.ends_with(".seg"))
+        let data = Path::new(DATA);
+        self.disk.undisturbed(|| {
+            let segments = self.disk.list(&data.join("raft/log")).unwrap_or_default();
+            let state = self.disk.open(&data.join("db.state"), Open::Read).and_then(|state| state.len()).unwrap_or(0);
+            // A log that is applied and checkpointed may all be purged (seed 3007).
+            state > EMPTY || segments.iter().any(|name| name.ends_with(".seg"))
+        })
     }
 
     /// Leaves the file with which the next process recovers.

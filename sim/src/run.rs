@@ -181,7 +181,7 @@ impl Nemeses {
         Self { machines, network, recovery: cluster.recovery, trace, director, boots: 0, loads: 0 }
     }
 
-    /// All machines go down, and who has a log becomes part of the recovered cluster: also who was removed before. The
+    /// All machines go down, and who has anything of it becomes part of the recovered cluster: also who was removed before. The
     /// others come to it as new ones.
     fn recover(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
         self.recovery = None;
@@ -190,7 +190,7 @@ impl Nemeses {
             nemesis.interrupt(sim, now);
         }
         let survivors: Vec<&Machine> =
-            self.machines.iter().map(|nemesis| &nemesis.machine).filter(|machine| machine.has_log()).collect();
+            self.machines.iter().map(|nemesis| &nemesis.machine).filter(|machine| machine.has_history()).collect();
         let peer = |machine: &&Machine| {
             let (id, is_voter) = (machine.name(), machine.name().starts_with('n'));
             serde_json::json!({"id": id, "address": machine.raft_addr(), "non_voter": !is_voter})
