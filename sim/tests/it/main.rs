@@ -53,7 +53,7 @@
 //! | H16 another engine | [`scenarios`] h16 |
 //! | H18 purge and installation | [`install`]; [`raft_log`]; [`scenarios`] s55, s56 |
 //! | H19 a node from before a boot or recovery | root's `peer::identity`; seeds wipe it; peers.json isn't there yet |
-//! | H22 a restarted node goes back in time | [`scenarios`] h22; seeds, `reads`; mutants 22, 24 |
+//! | H22 a restarted node goes back in time | [`scenarios`] h22; seeds, `reads`; mutant 22 |
 //! | H23 bounds of memory and disk | `it` bounds; [`h15_gate`]; root's `http::memory`; seeds, `FullDisk` |
 //! | F30 an older disk, an empty one | [`scenarios`] f30; `it` data_directory, `a_directory_of_another_node_...` |
 // The tests themselves are outside the simulated world.
