@@ -172,6 +172,19 @@ impl Machine {
         Ok(())
     }
 
+    /// A node without data becomes one of `incarnation`, which the log doesn't tell if a recovery made it. One that has
+    /// data already isn't of it.
+    pub fn adopt_incarnation(&mut self, incarnation: &str) -> Result<Result<(), &'static str>, Fault> {
+        if self.applied.incarnation == incarnation {
+            return Ok(Ok(()));
+        }
+        if self.applied.last_applied.is_some() || !self.applied.incarnation.is_empty() {
+            return Ok(Err("this node has data from before a recovery or boot"));
+        }
+        self.restate(Applied { incarnation: incarnation.into(), ..self.applied.clone() })?;
+        Ok(Ok(()))
+    }
+
     /// What readers open.
     pub fn current(&self) -> &Arc<Current> {
         &self.current

@@ -13,6 +13,7 @@ use super::machine::Machine;
 use super::rpc::{Answer, Request};
 use super::snapshot::{Receiver, SIGN_OF_LIFE};
 use super::stage;
+use super::state_machine::OnFatal;
 use super::types::proto;
 use crate::peer::server::{IDLE, Service};
 use crate::peer::{Connection, Error};
@@ -28,6 +29,8 @@ pub struct RaftService {
     pub receiver: Receiver,
     pub machine: Lane<Machine>,
     pub contact: Contact,
+    /// Told why this node can't go on.
+    pub on_fatal: OnFatal,
 }
 
 /// When a leader last said that it leads, and this node agreed; and what it had committed. Cloning is cheap.
@@ -53,13 +56,21 @@ impl Contact {
 impl Service for RaftService {
     fn serve(self: Arc<Self>, mut connection: Connection) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move {
+            // Asked for once: what this node is of changes no more after that.
+            let mut adopted = connection.peer.incarnation.is_empty();
             loop {
                 let next = timeout(IDLE, connection.next_request()).await.map_err(|_| Error::Timeout)?;
                 let Some(message) = next? else { return Ok(()) };
                 let reply = match decode(message) {
                     Ok(Request::Snapshot(request)) => self.receiver.receive(&mut connection, request).await?,
                     Ok(Request::Stage(request)) => self.stage(&mut connection, &request).await?,
-                    Ok(request) => self.answer(request).await,
+                    Ok(request) => {
+                        if matches!(request, Request::Append(_)) && !adopted {
+                            self.adopt(&connection.peer.incarnation).await?;
+                            adopted = true;
+                        }
+                        self.answer(request).await
+                    }
                     Err(text) => Err(text),
                 };
                 connection.reply(reply).await?;
@@ -69,6 +80,18 @@ impl Service for RaftService {
 }
 
 impl RaftService {
+    /// The log of a leader of `incarnation` is to be this node's: from now on it talks to no other.
+    async fn adopt(&self, incarnation: &str) -> Result<(), Error> {
+        let incarnation = incarnation.to_string();
+        let adopted = self.machine.call(move |machine| machine.adopt_incarnation(&incarnation)).await;
+        adopted
+            .map_err(|fault| {
+                (self.on_fatal)(fault.0);
+                Error::Protocol("this node stops")
+            })?
+            .map_err(Error::Protocol)
+    }
+
     async fn answer(&self, request: Request) -> Result<Bytes, String> {
         let answer = match request {
             Request::Append(request) => {

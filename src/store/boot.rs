@@ -86,13 +86,12 @@ impl Store {
         };
         tracing::info!(index, "database booted");
         self.readers.close_stale();
-        let purged = self.purge_void(index).await;
-        purged.map_err(|error| Error::LoadUnknown(format!("booted, but {error}")))
+        self.purge_void(index).await.map_err(Error::LoadUnknown)
     }
 
     /// Purges all of the log up to `void`; a start would do it too.
-    pub(super) async fn purge_void(&self, void: u64) -> Result<(), String> {
-        let text = |error: &dyn std::fmt::Display| format!("the old log isn't purged: {error}");
+    async fn purge_void(&self, void: u64) -> Result<(), String> {
+        let text = |error: &dyn std::fmt::Display| format!("booted, but the old log isn't purged: {error}");
         let wait = || self.raft.wait(Some(PURGE_TIMEOUT));
         let reaches = move |id: &Option<LogId>| id.as_ref().is_some_and(|id| id.index >= void);
         self.raft.trigger().snapshot().await.map_err(|error| text(&error))?;

@@ -13,7 +13,7 @@ use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError,
 use openraft::raft::Precondition;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Store, checkpoint};
+use super::Store;
 use crate::db::engine;
 use crate::raft::types::{Membership, Node, NodeId, StoredMembership, TypeConfig};
 
@@ -137,19 +137,10 @@ impl Store {
         &self.options.node_id
     }
 
-    /// Waits until nothing is left of what a boot made void: nobody may be sent it (hazard H12). Nor what came before a
-    /// recovery: who reads that is of the old incarnation, and refused before it has come to the new one.
+    /// Waits until nothing is left of what a boot made void: nobody may be sent it (hazard H12).
     async fn wait_for_purge(&self, deadline: Instant) -> Result<(), Error> {
-        let (void, recovered) =
-            self.machine.call(|machine| (machine.applied().void, machine.applied().recovered)).await;
-        let purged = || self.raft.metrics().borrow_watched().purged;
-        if let Some(recovered) = recovered
-            && purged() < Some(recovered)
-        {
-            checkpoint::run(self, checkpoint::Purge::Window).await;
-            self.purge_void(recovered.index).await.map_err(Error::Raft)?;
-        }
-        while purged() < void {
+        let void = self.machine.call(|machine| machine.applied().void).await;
+        while self.raft.metrics().borrow_watched().purged < void {
             if Instant::now() >= deadline {
                 return Err(Error::Timeout);
             }

@@ -135,16 +135,21 @@ pub struct Proposed {
     pub response: Response,
 }
 
+/// Notes in `fatal` the first reason that it is told.
+fn on_fatal(fatal: &watch::Sender<Option<String>>) -> OnFatal {
+    let fatal = fatal.clone();
+    Arc::new(move |why| {
+        fatal.send_if_modified(|reason| reason.replace(why).is_none());
+    })
+}
+
 impl Store {
     /// Opens log and database in the data directory, which is locked and laid out, and starts Raft.
     pub async fn open(world: &World, options: Options) -> Result<Self, Error> {
         let paths = Paths::new(&options.data_dir);
         engine::initialize(&paths.temporary());
         let (fatal, _) = watch::channel(None::<String>);
-        let report = fatal.clone();
-        let on_fatal: OnFatal = Arc::new(move |why| {
-            report.send_if_modified(|reason| reason.replace(why).is_none());
-        });
+        let on_fatal = on_fatal(&fatal);
 
         // Recovery reads the whole log and the database: on a lane, as all synchronous work.
         let opener = Lane::start(&*world.lanes, "open", ());
@@ -243,7 +248,7 @@ impl Store {
             permit: tokio::sync::Semaphore::new(1),
         };
         let (raft, machine, contact) = (self.raft.clone(), self.machine.clone(), self.contact.clone());
-        RaftService { raft, receiver, machine, contact }
+        RaftService { raft, receiver, machine, contact, on_fatal: on_fatal(&self.fatal) }
     }
 
     /// Who this node is.

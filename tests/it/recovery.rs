@@ -33,6 +33,8 @@ fn start(cluster: &mut Cluster, at: &[usize]) {
 fn all_addresses_of_a_cluster_change_at_once() {
     let mut cluster = Cluster::form(3);
     cluster.nodes[0].post("/db/execute", CREATE);
+    // Replicated state, which the flag of a start doesn't change. (S27)
+    cluster.nodes[0].post("/db/execute", r#"["PRAGMA foreign_keys=ON"]"#);
     write(&cluster.nodes[1], 7);
     for node in &mut cluster.nodes {
         node.kill();
@@ -46,6 +48,8 @@ fn all_addresses_of_a_cluster_change_at_once() {
         eventually("everything is there", || sum(node, "none") == json!(8));
         assert!(!file(node, "peers.json").exists() && file(node, "peers.info").exists());
         assert_eq!(get(node, "/debug/vars?key=store").json()["store"]["num_recoveries"], 1);
+        let foreign_keys = get(node, "/db/query?level=none&q=PRAGMA%20foreign_keys").text();
+        assert!(foreign_keys.contains(r#""values":[[1]]"#), "{foreign_keys}");
         let nodes = get(node, "/status?key=store.nodes").json();
         assert_eq!(nodes[number], json!({"id": (number + 1).to_string(), "addr": node.raft(), "suffrage": "voter"}));
     }

@@ -26,7 +26,7 @@
 //! | S23 a read replica can't start | [`scenarios`] s23 |
 //! | S24 quotes in the path | `it` loads, `s24_...` |
 //! | S25 a stalled snapshot holds up a stop | [`scenarios`] s25 |
-//! | S27 a recovery with another foreign key setting | `it` load_text, boot: it is replicated state, and goes with each snapshot (`raft::applied`); peers.json isn't there yet |
+//! | S27 a recovery with another foreign key setting | `it` load_text, boot: it is replicated state, and goes with each snapshot (`raft::applied`); `it` recovery, `all_addresses...` |
 //! | S28 all addresses change at once | [`scenarios`] s28, twice |
 //! | S29 a bad file destroys the database | `it` loads, `s29_bad_loads`; boot, `what_is_no_database_...`; seeds, `refused`; mutant 04 |
 //! | S30 a follower's disk is full | [`scenarios`] s30, three times; seeds, `FullDisk` |
@@ -52,7 +52,7 @@
 //! | H14 what is unknown is sent again | [`scenarios`] s20; mutant 23 |
 //! | H16 another engine | [`scenarios`] h16 |
 //! | H18 purge and installation | [`install`]; [`raft_log`]; [`scenarios`] s55, s56 |
-//! | H19 a node from before a boot or recovery | root's `peer::identity`; seeds wipe it; peers.json isn't there yet |
+//! | H19 a node from before a boot or recovery | root's `peer::identity`; `it` recovery; seeds, which wipe it or recover by peers.json |
 //! | H22 a restarted node goes back in time | [`scenarios`] h22; seeds, `reads`; mutant 22 |
 //! | H23 bounds of memory and disk | `it` bounds; [`h15_gate`]; root's `http::memory`; seeds, `FullDisk` |
 //! | F30 an older disk, an empty one | [`scenarios`] f30; `it` data_directory, `a_directory_of_another_node_...` |
