@@ -16,6 +16,7 @@ pub const ALL: &[&str] = &[
     "pre-vote refused",
     "members: leader removed",
     "members: joined again with a new address",
+    "members: incarnation adopted",
     "log suffix truncated",
     "log purged past a follower",
     "torn tail cut",

@@ -181,24 +181,14 @@ impl Nemeses {
         Self { machines, network, recovery: cluster.recovery, trace, director, boots: 0, loads: 0 }
     }
 
-    /// All machines go down, and who has anything of it becomes part of the recovered cluster: also who was removed before. The
-    /// others come to it as new ones.
+    /// All machines go down, and come back as [`give_peers`] says.
     fn recover(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
         self.recovery = None;
         self.trace.line(format_args!("fault peers.json for all"));
         for nemesis in &mut self.machines {
             nemesis.interrupt(sim, now);
         }
-        let survivors: Vec<&Machine> =
-            self.machines.iter().map(|nemesis| &nemesis.machine).filter(|machine| machine.has_history()).collect();
-        let peer = |machine: &&Machine| {
-            let (id, is_voter) = (machine.name(), machine.name().starts_with('n'));
-            serde_json::json!({"id": id, "address": machine.raft_addr(), "non_voter": !is_voter})
-        };
-        let peers: Vec<_> = survivors.iter().map(peer).collect();
-        for machine in &survivors {
-            machine.give_peers(&serde_json::json!(peers).to_string());
-        }
+        give_peers(&self.machines);
     }
 
     fn felt(&self) -> u64 {
@@ -235,6 +225,21 @@ impl Nemeses {
         for nemesis in &mut self.machines {
             nemesis.finish(sim, now);
         }
+    }
+}
+
+/// Who has anything of the cluster becomes part of the recovered one: also who was removed before. The others come to it
+/// as new ones.
+pub fn give_peers(machines: &[Nemesis]) {
+    let machines = machines.iter().map(|nemesis| &nemesis.machine);
+    let survivors: Vec<&Machine> = machines.filter(|machine| machine.has_history()).collect();
+    let peer = |machine: &&Machine| {
+        let (id, is_voter) = (machine.name(), machine.name().starts_with('n'));
+        serde_json::json!({"id": id, "address": machine.raft_addr(), "non_voter": !is_voter})
+    };
+    let peers: Vec<_> = survivors.iter().map(peer).collect();
+    for machine in &survivors {
+        machine.give_peers(&serde_json::json!(peers).to_string());
     }
 }
 

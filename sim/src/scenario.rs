@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::fault::{End, Nemesis};
 use crate::network::{apart, pairs};
 use crate::operator::Order;
+use crate::run::give_peers;
 use crate::swarm::{Cluster, Node, Workload};
 use crate::workload::Shared;
 use crate::world::disk::{Counted, Error, Failure, PowerFailure};
@@ -70,6 +71,8 @@ pub enum Step {
     Move(Who),
     /// Out of the cluster; whoever runs with `-join` comes back when it starts again.
     Remove(Who),
+    /// The operator has those recover the cluster that have anything of it. They are down.
+    GivePeers,
     /// Leadership goes to somebody else.
     StepDown,
     /// A node wants to join whose SQLite isn't the cluster's.
@@ -394,6 +397,20 @@ pub const ALL: &[Scenario] = &[
         steps: &[Wait(2_000), Stranger, Until("members: refused"), Wait(1_000)],
         ..BASE
     },
+    // One of three is lost, and the others go on without it. It comes back empty, and a new one with it: both are sent the
+    // log, which doesn't tell that there was a recovery, and stay nodes of the cluster although all connections end.
+    Scenario {
+        name: "h19_nodes_join_after_a_recovery",
+        nodes: (3, 1, 0),
+        node: Node { snapshot_entries: 8192, ..NODE },
+        steps: &[
+            Wait(2_000), Power(Everyone), Wipe(Named("n3")), GivePeers, Start(Named("n1")), Start(Named("n2")),
+            Wait(3_000), Start(Named("n3")), Start(Named("n4")), Wait(500), StepDown, Wait(3_000),
+            Kill(Everyone), Start(Everyone), Wait(2_000),
+        ],
+        reaches: &["members: incarnation adopted"],
+        ..BASE
+    },
     // A node that is restarted, or whose power goes, shows nothing older than others have seen.
     Scenario {
         name: "h22_reads_right_after_a_restart",
@@ -541,6 +558,7 @@ impl Director {
                     sim.set_link_max_message_latency(a.as_str(), b.as_str(), Duration::from_millis(ms));
                 }
             }
+            GivePeers => give_peers(machines),
             Stranger => shared.orders.lock().expect("no order panics").push_back(Order::Stranger),
             StepDown => shared.orders.lock().expect("no order panics").push_back(Order::StepDown(None)),
             Isolate(who) | Mute(who) | Hold(who) => {

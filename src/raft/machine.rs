@@ -182,6 +182,7 @@ impl Machine {
             return Ok(Err("this node has data from before a recovery or boot"));
         }
         self.restate(Applied { incarnation: incarnation.into(), ..self.applied.clone() })?;
+        self.world.chaos.reached("members: incarnation adopted");
         Ok(Ok(()))
     }
 

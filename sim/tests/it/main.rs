@@ -52,7 +52,7 @@
 //! | H14 what is unknown is sent again | [`scenarios`] s20; mutant 23 |
 //! | H16 another engine | [`scenarios`] h16 |
 //! | H18 purge and installation | [`install`]; [`raft_log`]; [`scenarios`] s55, s56 |
-//! | H19 a node from before a boot or recovery | root's `peer::identity`; `it` recovery; seeds, which wipe it or recover by peers.json |
+//! | H19 a node from before a boot or recovery | root's `peer::identity`; `it` recovery; [`scenarios`] h19; seeds, which wipe it or recover by peers.json |
 //! | H22 a restarted node goes back in time | [`scenarios`] h22; seeds, `reads`; mutant 22 |
 //! | H23 bounds of memory and disk | `it` bounds; [`h15_gate`]; root's `http::memory`; seeds, `FullDisk` |
 //! | F30 an older disk, an empty one | [`scenarios`] f30; `it` data_directory, `a_directory_of_another_node_...` |

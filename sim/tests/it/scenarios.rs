@@ -56,6 +56,7 @@ scenarios! {
     s58_entries_of_earlier_terms
     h12_nodes_join_after_a_boot
     h16_another_engine_is_refused
+    h19_nodes_join_after_a_recovery
     h22_reads_right_after_a_restart
     f30_an_older_disk_is_kept_out
 }
