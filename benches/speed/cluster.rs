@@ -1,5 +1,5 @@
 //! A cluster of three on this machine: writes beside one node's, what forwarding adds, how long a failover takes, a
-//! snapshot beside `cp`; and the start of a large node.
+//! snapshot beside `cp`; the start of a large node, and how long a checkpoint holds up the writer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,6 +16,11 @@ const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 const KILLS: usize = 20;
 
+const CHECKPOINTS: usize = 50;
+
+/// Rows of the database that is checkpointed, 100 MB.
+const ITEMS: u64 = 100_000;
+
 /// Bytes of the large database, about, and of one of its rows.
 const LARGE: u64 = 1 << 30;
 const ROW: u64 = 1000;
@@ -25,6 +30,9 @@ pub async fn run(directory: &Path, names: &[String]) {
     let is_chosen = |name: &str| names.is_empty() || names.iter().any(|chosen| name.contains(chosen.as_str()));
     if is_chosen("cluster writes") {
         writes(&directory.join("writes")).await;
+    }
+    if is_chosen("checkpoint pause") {
+        checkpoints(&directory.join("checkpoints")).await;
     }
     if is_chosen("cluster failover") {
         failover(&directory.join("failover")).await;
@@ -112,6 +120,42 @@ async fn writes(directory: &Path) {
     println!(
         "cluster forwarded read   {forwarded:.0} us, {direct:.0} us at the leader: {trips:.2} of a round trip ({trip:.0} us) more, at most 1  {}",
         verdict(trips <= 1.0)
+    );
+}
+
+/// Checkpoints at the default trigger while clients change rows all over the database.
+async fn checkpoints(directory: &Path) {
+    fs::create_dir_all(directory).unwrap();
+    let node = Server::node(&directory.join("1"), "1", &["-raft-snap-int", "100ms"]);
+    node.ready().await;
+    let fill = format!(
+        "[\"CREATE TABLE item(id INTEGER PRIMARY KEY, body BLOB)\", \"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL \
+         SELECT i + 1 FROM n WHERE i < {ITEMS}) INSERT INTO item SELECT i, zeroblob({}) FROM n\"]",
+        ROW - 20
+    );
+    client::try_once(&node.address, &Ask::post("/db/execute", fill)).await.expect("a table");
+    let change = format!("[\"UPDATE item SET body = randomblob({}) WHERE id = abs(random() % {ITEMS})\"]", ROW - 20);
+    let change = Ask::post("/db/execute", change);
+    let (mut pauses, mut last) = (Vec::new(), 0);
+    while pauses.len() < CHECKPOINTS {
+        let looking = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let ask = Ask::get("/status?key=store.checkpoints");
+            let answer = client::try_once(&node.address, &ask).await.unwrap_or_default();
+            serde_json::from_slice::<serde_json::Value>(&answer).unwrap_or_default()
+        };
+        let (_, seen) = tokio::join!(client::rate(&node.address, MANY, &change, Duration::from_millis(20)), looking);
+        let done = seen["done"].as_u64().unwrap_or(last);
+        if done > last {
+            pauses.push(seen["last_pause_us"].as_f64().unwrap() / 1000.0);
+            last = done;
+        }
+    }
+    pauses.sort_by(f64::total_cmp);
+    let (median, worst) = (pauses[CHECKPOINTS / 2], pauses[CHECKPOINTS - 1]);
+    println!(
+        "checkpoint pause         {median:.1} ms, worst of {CHECKPOINTS} {worst:.1} ms; at most 50  {}",
+        verdict(worst <= 50.0)
     );
 }
 
