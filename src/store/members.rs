@@ -340,6 +340,10 @@ impl Store {
         loop {
             let stored = self.raft.with_raft_state(|state| (**state.membership_state.effective()).clone()).await;
             let stored: StoredMembership = stored.map_err(|fatal| Error::Stopped(fatal.to_string()))?;
+            // A leader that is on its way out changes nothing more (simulation, seed 129).
+            if stored.membership().get_node(&NodeId::from(self.id())).is_none() {
+                return Err(Error::NotLeader);
+            }
             let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: *stored.log_id() };
             // Whatever is to be changed: first the members are those of one configuration.
             let settled = settled(stored.membership());

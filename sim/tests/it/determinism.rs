@@ -40,6 +40,12 @@ fn without_seeded_entropy_the_traces_differ() {
     assert_ne!(trace(4, directory.path(), &unseeded), trace(4, directory.path(), &unseeded));
 }
 
+/// A leader that had been removed changed the members once more.
+#[test]
+fn seed_129_stays_fixed() {
+    trace(129, tempfile::tempdir().unwrap().path(), &[]);
+}
+
 #[test]
 fn seeds_differ() {
     let directory = tempfile::tempdir().unwrap();
