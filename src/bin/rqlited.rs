@@ -10,6 +10,9 @@ use rqlite::{node, version};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());

@@ -83,12 +83,24 @@ pub struct Writer {
     page_size: u64,
     /// The bound in force; SQLite never sets it below the pages that there are.
     max_page_count: u32,
+    /// A transaction of several requests is open: the counters as they were before it.
+    shared_from: Option<(i64, i64)>,
+    /// Whether requests may share a transaction in this database; `None`: not asked since its schema changed.
+    is_shareable: Option<bool>,
 }
 
 impl Writer {
     /// Wraps a connection opened as a writer.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, last_insert_id: 0, rows_affected: 0, page_size: 0, max_page_count: 0 }
+        Self {
+            connection,
+            last_insert_id: 0,
+            rows_affected: 0,
+            page_size: 0,
+            max_page_count: 0,
+            shared_from: None,
+            is_shareable: None,
+        }
     }
 
     /// The connection, to be read only.
@@ -120,19 +132,83 @@ impl Writer {
         limits: &Limits,
         wants_rows: bool,
     ) -> Result<Executed, Fault> {
+        assert!(!self.is_sharing(), "what is shared is committed first");
         let counters = (self.last_insert_id, self.rows_affected);
         let group = if request.transaction || request.statements.len() < 2 { Group::Never } else { Group::Unopened };
-        if let Some(executed) = self.attempt(request, reads, limits, wants_rows, group)? {
+        if let Some(executed) = self.attempt(request, reads, limits, wants_rows, group, false)? {
             return Ok(executed);
         }
         // Nothing of the first attempt is left; this one shows what each statement does by itself.
         (self.last_insert_id, self.rows_affected) = counters;
         entry::restart();
-        let executed = self.attempt(request, reads, limits, wants_rows, Group::Never)?;
+        let executed = self.attempt(request, reads, limits, wants_rows, Group::Never, false)?;
         Ok(executed.expect("statements by themselves spoil no group"))
     }
 
-    /// Runs a request; `None`: its group was spoilt, and all of it was undone.
+    /// Runs a request in one transaction with those before it, and leaves that open if it can: a commit costs more than
+    /// a small write. It ends with [`Writer::commit_shared`]. `None`: all that it held was undone, and is to be run by
+    /// [`Writer::execute`]; so nobody may have heard of it.
+    pub fn execute_shared(
+        &mut self,
+        request: &Execute,
+        reads: Reads,
+        limits: &Limits,
+        wants_rows: bool,
+    ) -> Result<Option<Executed>, Fault> {
+        if request.transaction || !self.is_limited_to(limits.max_bytes)? || !self.is_shareable()? {
+            if !self.commit_shared()? {
+                return Ok(None);
+            }
+            return self.execute(request, reads, limits, wants_rows).map(Some);
+        }
+        let before = self.shared_from;
+        let counters = before.unwrap_or((self.last_insert_id, self.rows_affected));
+        let group = if before.is_some() { Group::Open } else { Group::Unopened };
+        let executed = self.attempt(request, reads, limits, wants_rows, group, true)?;
+        if executed.is_none() {
+            (self.last_insert_id, self.rows_affected) = counters;
+        }
+        self.shared_from = (!self.connection.is_autocommit()).then_some(counters);
+        Ok(executed)
+    }
+
+    /// Whether a transaction of [`Writer::execute_shared`] is open.
+    pub fn is_sharing(&self) -> bool {
+        self.shared_from.is_some()
+    }
+
+    /// Commits what requests have shared, if they have. False: all of it was undone, as by [`Writer::execute_shared`].
+    pub fn commit_shared(&mut self) -> Result<bool, Fault> {
+        let Some(counters) = self.shared_from.take() else {
+            return Ok(true);
+        };
+        match self.commit() {
+            Ok(()) => Ok(true),
+            Err(Failure::Fault(fault)) => Err(fault),
+            Err(Failure::Result(_)) => {
+                if !self.connection.is_autocommit() {
+                    self.internal("ROLLBACK")?;
+                }
+                (self.last_insert_id, self.rows_affected) = counters;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Not where a commit does more than to commit, since each node has its own: a virtual table writes what it has
+    /// gathered (FTS5), auto-vacuum moves pages.
+    fn is_shareable(&mut self) -> Result<bool, Fault> {
+        const SQL: &str = "SELECT auto_vacuum = 0 AND NOT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'table' AND \
+             rootpage = 0) FROM pragma_auto_vacuum";
+        if self.is_shareable.is_none() {
+            let connection = &self.connection;
+            let answer = connection.authorizer.internally(|| connection.raw.query_row(SQL, [], |row| row.get(0)));
+            self.is_shareable = Some(answer.map_err(|error| node_fault(&SqlError::from(error)))?);
+        }
+        Ok(self.is_shareable == Some(true))
+    }
+
+    /// Runs a request; `None`: its group was spoilt, and all of it was undone. `stays_open`: the group, if it is well.
     fn attempt(
         &mut self,
         request: &Execute,
@@ -140,22 +216,24 @@ impl Writer {
         limits: &Limits,
         wants_rows: bool,
         group: Group,
+        stays_open: bool,
     ) -> Result<Option<Executed>, Fault> {
-        self.begin(limits)?;
+        self.begin(limits, group)?;
         let executed = Executed::default();
         let mut run = Run { writer: self, limits, reads, wants_rows, executed, is_read: false, group };
-        if request.transaction { run.transaction(request) } else { run.statements(request) }?;
+        if request.transaction { run.transaction(request) } else { run.statements(request, stays_open) }?;
         let (mut executed, group) = (run.executed, run.group);
         if group == Group::Spoilt && !self.connection.is_autocommit() {
             self.internal("ROLLBACK")?;
         }
-        self.end(&mut executed)?;
+        self.end(&mut executed, group)?;
         Ok((group != Group::Spoilt).then_some(executed))
     }
 
     /// What every request begins with.
-    pub(super) fn begin(&mut self, limits: &Limits) -> Result<(), Fault> {
-        assert!(self.connection.is_autocommit(), "the request before left a transaction open");
+    pub(super) fn begin(&mut self, limits: &Limits, group: Group) -> Result<(), Fault> {
+        let is_open = !self.connection.is_autocommit();
+        assert_eq!(is_open, group == Group::Open, "the request before left a transaction open");
         fault::clear();
         self.limit_size(limits.max_bytes)?;
         self.connection.begin_request().map_err(|error| node_fault(&error))?;
@@ -163,9 +241,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Leaves the connection as the request found it.
-    pub(super) fn end(&mut self, executed: &mut Executed) -> Result<(), Fault> {
-        if !self.connection.is_autocommit() {
+    /// Leaves the connection as the request found it, but for a group that stays open.
+    pub(super) fn end(&mut self, executed: &mut Executed, group: Group) -> Result<(), Fault> {
+        if !self.connection.is_autocommit() && group != Group::Open {
             self.internal("ROLLBACK")?;
             executed.error.get_or_insert("transaction still open at the end of the request: rolled back".into());
         }
@@ -182,6 +260,7 @@ impl Writer {
         }
         if seen & STALING != 0 {
             self.connection.statements.clear();
+            self.is_shareable = None;
         }
         Ok(())
     }
@@ -205,23 +284,30 @@ impl Writer {
     }
 
     fn limit_size(&mut self, max_bytes: u64) -> Result<(), Fault> {
-        let page_size = match self.page_size {
-            0 => {
-                let answer = self.connection.pragma("page_size").map_err(|error| node_fault(&error))?;
-                answer.first().map_or(4096, |&size| size as u64)
-            }
-            known => known,
-        };
-        self.page_size = page_size;
-        let wanted = if max_bytes == 0 { PAGES_MAX } else { (max_bytes / page_size).clamp(1, PAGES_MAX as u64) as u32 };
-        if self.max_page_count != wanted {
+        if !self.is_limited_to(max_bytes)? {
             // More than wanted, if the database is larger: then it is set again with the next request, as on a node
             // that restarts in between.
+            let wanted = pages(max_bytes, self.page_size);
             let in_force =
                 self.connection.pragma(&format!("max_page_count={wanted}")).map_err(|error| node_fault(&error))?;
             self.max_page_count = in_force.first().map_or(0, |&pages| pages as u32);
         }
         Ok(())
+    }
+
+    /// Whether the bound on the size is in force already.
+    fn is_limited_to(&mut self, max_bytes: u64) -> Result<bool, Fault> {
+        if self.page_size == 0 {
+            let answer = self.connection.pragma("page_size").map_err(|error| node_fault(&error))?;
+            self.page_size = answer.first().map_or(4096, |&size| size as u64);
+        }
+        Ok(self.max_page_count == pages(max_bytes, self.page_size))
+    }
+
+    fn commit(&self) -> Result<(), Failure> {
+        let connection = &self.connection;
+        let committed = connection.authorizer.internally(|| connection.raw.execute_batch("COMMIT"));
+        committed.map_err(|error| classify(&SqlError::from(error)))
     }
 
     /// Runs a statement of ours, which has no reason to fail but this node.
@@ -243,11 +329,11 @@ impl Writer {
     }
 }
 
-/// The transaction that the first writes of a request share, although each would have its own: a commit costs more than
-/// a small write (hazard H4). Whatever could show it (an error, a deferred foreign key, a statement that ends the
-/// transaction) undoes all of it, and the request is run anew without.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Group {
+/// The transaction that the first writes of a request share, or those of several requests, although each would have its
+/// own: a commit costs more than a small write (hazard H4). Whatever could show it (an error, a deferred foreign key, a
+/// statement that ends the transaction) undoes all of it, and what it held is run anew without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
     /// Nothing was written yet.
     Unopened,
     Open,
@@ -269,7 +355,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn statements(&mut self, request: &Execute) -> Result<(), Fault> {
+    fn statements(&mut self, request: &Execute, stays_open: bool) -> Result<(), Fault> {
         for statement in &request.statements {
             if statement.sql.is_empty() {
                 continue;
@@ -283,6 +369,9 @@ impl Run<'_> {
             }
             let result = result.unwrap_or_else(|text| self.error(text));
             self.executed.results.push(result);
+        }
+        if stays_open && self.group == Group::Open {
+            return Ok(());
         }
         match self.leave_group() {
             // As a result: the group is spoilt.
@@ -312,12 +401,7 @@ impl Run<'_> {
         if !was_open {
             return Ok(());
         }
-        let connection = &self.writer.connection;
-        let committed = connection.authorizer.internally(|| connection.raw.execute_batch("COMMIT"));
-        committed.map_err(|error| {
-            self.group = Group::Spoilt;
-            classify(&SqlError::from(error))
-        })
+        self.writer.commit().inspect_err(|_| self.group = Group::Spoilt)
     }
 
     /// After a write of the group: whether it has done all that it would have done by itself.
@@ -349,16 +433,13 @@ impl Run<'_> {
                 }
             }
         }
-        let connection = &self.writer.connection;
-        let committed = connection.authorizer.internally(|| connection.raw.execute_batch("COMMIT"));
-        if let Err(error) = committed {
-            match classify(&SqlError::from(error)) {
-                Failure::Fault(fault) => return Err(fault),
-                Failure::Result(text) => {
-                    // What ran before a COMMIT of the client's own stays.
-                    self.executed.results.clear();
-                    self.executed.error = Some(text);
-                }
+        match self.writer.commit() {
+            Ok(()) => {}
+            Err(Failure::Fault(fault)) => return Err(fault),
+            Err(Failure::Result(text)) => {
+                // What ran before a COMMIT of the client's own stays.
+                self.executed.results.clear();
+                self.executed.error = Some(text);
             }
         }
         Ok(())
@@ -397,10 +478,20 @@ impl Run<'_> {
 
     /// Runs the first statement of `sql`, which is `text` or what is left of it.
     fn piece(&mut self, sql: &str, parameters: &[Parameter], start: usize, text: &str) -> Result<Piece, Failure> {
-        let (cached, tail) = match self.writer.connection.budget.is_expired() {
-            true => return Err(self.timeout()),
-            false => self.writer.take_prepared(sql)?,
-        };
+        if self.writer.connection.budget.is_expired() {
+            return Err(self.timeout());
+        }
+        let (mut cached, mut tail) = self.writer.take_prepared(sql)?;
+        if self.group == Group::Open && cached.as_ref().is_some_and(|cached| cached.seen & seen::PRAGMA != 0) {
+            // It does its work while it is prepared, and some (foreign_keys) do nothing in a transaction.
+            drop(cached);
+            self.leave_group()?;
+            (cached, tail) = self.writer.take_prepared(sql)?;
+        }
+        if let Some(cached) = cached.as_mut().filter(|cached| cached.seen & seen::OPTIMIZE != 0) {
+            let (prepared, _) = self.writer.connection.prepare(OPTIMIZE, 0).map_err(|error| classify(&error))?;
+            cached.statement = prepared.statement.expect("our own text is a statement");
+        }
         let is_first = sql.len() == text.len();
         if is_first && self.reads == Reads::Rows {
             self.is_read = cached.as_ref().is_none_or(|cached| cached.statement.is_read());
@@ -408,10 +499,6 @@ impl Run<'_> {
         let Some(mut cached) = cached else {
             return Ok(Piece { result: self.nothing(), parameters: 0, tail });
         };
-        if cached.seen & seen::OPTIMIZE != 0 {
-            let (prepared, _) = self.writer.connection.prepare(OPTIMIZE, 0).map_err(|error| classify(&error))?;
-            cached.statement = prepared.statement.expect("our own text is a statement");
-        }
         let wanted = cached.statement.parameter_count();
         let left = parameters.len().saturating_sub(start);
         // Quirk: without any argument the reference doesn't check a write, and binds NULLs, unless there is a
@@ -498,6 +585,11 @@ impl Run<'_> {
         }
         classify(error)
     }
+}
+
+/// A bound of `max_bytes` (0: none) on a database with pages of `page_size` bytes.
+fn pages(max_bytes: u64, page_size: u64) -> u32 {
+    if max_bytes == 0 { PAGES_MAX } else { (max_bytes / page_size).clamp(1, PAGES_MAX as u64) as u32 }
 }
 
 struct Piece {

@@ -15,7 +15,7 @@ use super::authorizer::{Role, seen};
 use super::connection::Connection;
 use super::database::Fault;
 use super::entry;
-use super::execute::{Executed, Failure, Writer, classify, node_fault};
+use super::execute::{Executed, Failure, Group, Writer, classify, node_fault};
 use super::split::Splitter;
 use super::value::StatementResult;
 use super::{SqlError, database, fault};
@@ -42,7 +42,7 @@ impl Writer {
     /// Applies the first `size` bytes of `text`. Its answer is the last statement's, or the error that undid all.
     pub fn load_text(&mut self, text: &dyn File, size: u64, limits: &Limits) -> Result<Executed, Fault> {
         let began = Instant::now();
-        self.begin(limits)?;
+        self.begin(limits, Group::Never)?;
         let foreign_keys = self.connection.foreign_keys().map_err(|error| node_fault(&error))?;
         self.connection.authorizer.set_loading(true);
         let mut script = Script { writer: self, is_open: false, has_begun: false, last: None };
@@ -70,7 +70,7 @@ impl Writer {
         }
         self.connection.authorizer.set_loading(false);
         self.set_foreign_keys(foreign_keys)?;
-        self.end(&mut executed)?;
+        self.end(&mut executed, Group::Never)?;
         Ok(executed)
     }
 }

@@ -20,7 +20,7 @@ use super::applied::Applied;
 use super::convert;
 use super::load::{Load, Spool};
 use super::observed::Observed;
-use super::types::{Entry, LogId, Payload, StoredMembership};
+use super::types::{Entry, LogId, StoredMembership};
 use crate::command::{Boot, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Settings};
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
@@ -33,6 +33,14 @@ use crate::db::value::StatementResult;
 use crate::metrics::Metrics;
 use crate::peer::Cluster;
 use crate::world::{Open, World};
+
+/// Entries share a transaction, and their answers wait for it, for so long, and for so many bytes of rows.
+const BATCH_TIME: Duration = Duration::from_millis(1);
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Entries that are applied each by itself after a shared transaction was undone, so that a client whose writes fail does
+/// not have all others' done twice.
+const ALONE: usize = 256;
 
 /// What applying an entry answers to the node that proposed it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,6 +87,24 @@ pub struct Leased {
     pub index: Option<u64>,
 }
 
+/// How an entry is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// In one transaction with its neighbours.
+    Shared,
+    Alone,
+    /// Alone, after the transaction that it had shared was undone.
+    Again,
+}
+
+/// Entries on their way.
+struct Batch {
+    responses: Vec<Response>,
+    last_command: Option<(LogId, Duration)>,
+    /// Before the shared transaction: how many were answered, the last applied and the last that changed something.
+    settled: (usize, Option<LogId>, Option<LogId>),
+}
+
 /// Why the machine can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -107,6 +133,8 @@ pub struct Machine {
     engine: String,
     /// An entry that an operator passes (`-skip-entry`).
     skip_entry: u64,
+    /// So many entries are applied each by itself: a shared transaction was undone a short while ago.
+    alone: usize,
     /// Why this node stops. What the database holds is no state at any index then: nothing more may be applied, and
     /// above all nothing made durable, by whatever is queued on the lane.
     fault: Option<Fault>,
@@ -147,6 +175,7 @@ impl Machine {
             metrics,
             engine: engine::fingerprint(),
             skip_entry,
+            alone: 0,
             fault: None,
         };
         machine.observe(None);
@@ -224,17 +253,85 @@ impl Machine {
 
     /// Applies one entry. `wants_rows`: somebody waits for the answer.
     pub fn apply(&mut self, entry: Entry, wants_rows: bool) -> Result<Response, Fault> {
-        self.unless_faulty(|machine| machine.apply_entry(entry, wants_rows))
+        let mut responses = self.apply_some(&[(entry, wants_rows)])?;
+        Ok(responses.pop().expect("one entry, one answer"))
     }
 
-    fn apply_entry(&mut self, entry: Entry, wants_rows: bool) -> Result<Response, Fault> {
+    /// Applies the first of `entries`, and as many more as fit in a short time, and answers each. Writes share a
+    /// transaction where nothing shows it.
+    pub fn apply_some(&mut self, entries: &[(Entry, bool)]) -> Result<Vec<Response>, Fault> {
+        self.unless_faulty(|machine| {
+            let began = Instant::now();
+            if machine.world.chaos.here("apply: shares a transaction soon after one was undone") {
+                machine.alone = 0;
+            }
+            let mut batch = Batch { responses: Vec::new(), last_command: None, settled: machine.settled(0) };
+            let mut bytes = 0;
+            for (n, (entry, wants_rows)) in entries.iter().enumerate() {
+                let is_last = n + 1 == entries.len();
+                let has_company = !is_last || machine.database.writer().is_sharing();
+                let shares = has_company && machine.alone == 0;
+                machine.alone = machine.alone.saturating_sub(1);
+                let turn = if shares { Turn::Shared } else { Turn::Alone };
+                match machine.apply_entry(entry, *wants_rows, turn, &mut batch)? {
+                    Some(response) => {
+                        if let Response::Executed(executed) = &response {
+                            bytes += executed.rows_bytes;
+                        }
+                        batch.responses.push(response);
+                    }
+                    None => machine.apply_alone(&entries[..=n], &mut batch)?,
+                }
+                if !machine.database.writer().is_sharing() {
+                    batch.settled = machine.settled(batch.responses.len());
+                }
+                if began.elapsed() > BATCH_TIME || bytes > BATCH_BYTES {
+                    break;
+                }
+            }
+            if !machine.database.writer().commit_shared()? {
+                let applied = batch.responses.len();
+                machine.apply_alone(&entries[..applied], &mut batch)?;
+            }
+            machine.observe(batch.last_command);
+            Ok(batch.responses)
+        })
+    }
+
+    /// Applies those of `entries` again, each by itself, whose shared transaction was undone.
+    fn apply_alone(&mut self, entries: &[(Entry, bool)], batch: &mut Batch) -> Result<(), Fault> {
+        self.alone = ALONE;
+        let counted = batch.responses.len();
+        let (settled, last_applied, last_change) = batch.settled;
+        (self.applied.last_applied, self.applied.last_change) = (last_applied, last_change);
+        batch.responses.truncate(settled);
+        for (n, (entry, wants_rows)) in entries.iter().enumerate().skip(settled) {
+            let turn = if n < counted { Turn::Again } else { Turn::Alone };
+            let response = self.apply_entry(entry, *wants_rows, turn, batch)?;
+            batch.responses.push(response.expect("nothing is shared"));
+        }
+        Ok(())
+    }
+
+    /// What of the state entries in a shared transaction change, after this many answers.
+    fn settled(&self, answered: usize) -> (usize, Option<LogId>, Option<LogId>) {
+        (answered, self.applied.last_applied, self.applied.last_change)
+    }
+
+    /// `None`: the transaction that it shared was undone.
+    fn apply_entry(
+        &mut self,
+        entry: &Entry,
+        wants_rows: bool,
+        turn: Turn,
+        batch: &mut Batch,
+    ) -> Result<Option<Response>, Fault> {
         let log_id = entry.log_id;
         let at = |fault: Fault| Fault(format!("applying entry {}: {}", log_id.index, fault.0));
-        let mut proposed_at = None;
-        let response = match entry.payload {
+        let response = match &entry.payload {
             EntryPayload::Blank => Response::Done,
             EntryPayload::Membership(membership) => {
-                self.applied.membership = StoredMembership::new(Some(log_id), membership);
+                self.applied.membership = StoredMembership::new(Some(log_id), membership.clone());
                 Response::Done
             }
             EntryPayload::Normal(_) if log_id.index == self.skip_entry => {
@@ -244,17 +341,21 @@ impl Machine {
             }
             EntryPayload::Normal(payload) => {
                 let began = Instant::now();
-                let (response, time) = self.command(log_id, &payload, wants_rows).map_err(at)?;
+                let command = Command::decode(payload.0.clone())
+                    .map_err(|error| at(Fault(format!("it can't be decoded ({error}); is this version too old?"))))?;
+                let time = Duration::from_millis(command.time_ms);
+                let Some(response) = self.command(log_id, command, wants_rows, turn).map_err(at)? else {
+                    return Ok(None);
+                };
                 self.metrics.store.fsm_apply_duration_us.set(began.elapsed().as_micros() as i64);
-                proposed_at = Some(time);
+                batch.last_command = Some((log_id, time));
                 response
             }
         };
         self.applied.last_applied = Some(log_id);
-        self.observe(proposed_at.map(|proposed_at| (log_id, proposed_at)));
         let chaos = self.world.chaos.clone();
         self.database.writer().connection().look(|connection| chaos.applied(log_id.index, connection));
-        Ok(response)
+        Ok(Some(response))
     }
 
     /// Brings the main file to the applied state.
@@ -400,22 +501,30 @@ impl Machine {
         }
     }
 
-    /// Also when it was proposed.
-    fn command(&mut self, log_id: LogId, payload: &Payload, wants_rows: bool) -> Result<(Response, Duration), Fault> {
-        let command = Command::decode(payload.0.clone())
-            .map_err(|error| Fault(format!("it can't be decoded ({error}); is this version too old?")))?;
+    /// `None`: the transaction that it shared was undone.
+    fn command(
+        &mut self,
+        log_id: LogId,
+        command: Command,
+        wants_rows: bool,
+        turn: Turn,
+    ) -> Result<Option<Response>, Fault> {
         let Command { time_ms, seed, limits, kind } = command;
         let limits = limits.unwrap_or_default();
         if let Some(Kind::Execute(_) | Kind::Request(_) | Kind::LoadCommit(_)) = kind {
             self.check_engine()?;
         }
+        let is_request = matches!(kind, Some(Kind::Execute(_) | Kind::Request(_)));
+        if !is_request && !self.database.writer().commit_shared()? {
+            return Ok(None);
+        }
         let mut execute = |request: &Execute, reads: Reads| {
-            let executed = entry::scope(time_ms, &seed, || self.execute(log_id, request, reads, &limits, wants_rows));
-            executed.map(Response::Executed)
+            let run = || self.execute(log_id, request, reads, &limits, wants_rows, turn);
+            Ok(entry::scope(time_ms, &seed, run)?.map(Response::Executed))
         };
         let response = match kind {
-            Some(Kind::Execute(request)) => execute(&request, Reads::Counts),
-            Some(Kind::Request(request)) => execute(&request, Reads::Rows),
+            Some(Kind::Execute(request)) => return execute(&request, Reads::Counts),
+            Some(Kind::Request(request)) => return execute(&request, Reads::Rows),
             Some(Kind::Barrier(_)) => Ok(Response::Done),
             Some(Kind::Settings(settings)) => self.settings(settings),
             Some(Kind::LoadBegin(begin)) => Ok(self.load_begin(log_id, &begin)),
@@ -444,7 +553,7 @@ impl Machine {
             }
             None => Err(Fault("it holds a command that this version doesn't know".into())),
         };
-        Ok((response?, Duration::from_millis(time_ms)))
+        response.map(Some)
     }
 
     /// Another SQLite may compute something else of the same entry, and nobody would notice (hazard H16).
@@ -467,17 +576,26 @@ impl Machine {
         reads: Reads,
         limits: &Limits,
         wants_rows: bool,
-    ) -> Result<Executed, Fault> {
+        turn: Turn,
+    ) -> Result<Option<Executed>, Fault> {
         let writer = self.database.writer();
-        let executed = writer.execute(request, reads, limits, wants_rows)?;
+        let executed = match turn {
+            Turn::Shared => writer.execute_shared(request, reads, limits, wants_rows)?,
+            Turn::Alone | Turn::Again => Some(writer.execute(request, reads, limits, wants_rows)?),
+        };
+        let Some(executed) = executed else {
+            return Ok(None);
+        };
         // `PRAGMA foreign_keys` is replicated state.
         self.applied.foreign_keys = writer.connection().foreign_keys().map_err(|error| Fault(error.to_string()))?;
         self.current.set_foreign_keys(self.applied.foreign_keys);
         if executed.changed {
             self.applied.last_change = Some(log_id);
         }
-        self.count(request, reads, &executed);
-        Ok(executed)
+        if turn != Turn::Again {
+            self.count(request, reads, &executed);
+        }
+        Ok(Some(executed))
     }
 
     fn count(&self, request: &Execute, reads: Reads, executed: &Executed) {

@@ -94,12 +94,18 @@ fn snapshot(clean: Applied) -> SnapshotOf<TypeConfig, SnapshotData> {
     SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot: SnapshotData::Own }
 }
 
-/// Applies entries in order; each answer leaves as soon as its entry is applied.
+/// Applies entries in order; their answers leave together, a short batch at a time: each wakes a task.
 fn apply(machine: &mut Machine, batch: Vec<EntryResponder<TypeConfig>>) -> Result<(), Fault> {
-    for (entry, responder) in batch {
-        let response = machine.apply(entry, responder.is_some())?;
-        if let Some(responder) = responder {
-            responder.send(response);
+    let (entries, responders): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|(entry, responder)| ((entry, responder.is_some()), responder)).unzip();
+    let (mut rest, mut responders) = (&entries[..], responders.into_iter());
+    while !rest.is_empty() {
+        let responses = machine.apply_some(rest)?;
+        rest = &rest[responses.len()..];
+        for (response, responder) in responses.into_iter().zip(responders.by_ref()) {
+            if let Some(responder) = responder {
+                responder.send(response);
+            }
         }
     }
     Ok(())

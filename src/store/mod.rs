@@ -45,7 +45,7 @@ use tokio::sync::watch;
 
 pub use error::Error;
 
-use crate::command::{Command, Kind, Limits};
+use crate::command::{Barrier, Command, Kind, Limits};
 use crate::db::database::Paths;
 use crate::db::engine;
 use crate::db::readers::{Bounds, Current, Readers};
@@ -104,6 +104,8 @@ pub struct Store {
     strong_read_term: Arc<AtomicU64>,
     /// Of leadership, for reads.
     confirmation: Joint<Result<(), Unconfirmed>>,
+    /// Entries that strong reads wait for.
+    barrier: Joint<Result<u64, Unconfirmed>>,
     /// Held while a node joins, and by a boot until the log that it made void is purged (hazard H12).
     history: Arc<tokio::sync::Mutex<()>>,
     metrics: Arc<Metrics>,
@@ -126,7 +128,30 @@ pub struct Store {
 enum Unconfirmed {
     NotLeader,
     QuorumLost,
+    Lost,
     Stopped(String),
+}
+
+impl From<Error> for Unconfirmed {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::LeaderNotFound => Self::NotLeader,
+            Error::QuorumLost => Self::QuorumLost,
+            Error::LeadershipLost => Self::Lost,
+            other => Self::Stopped(other.to_string()),
+        }
+    }
+}
+
+impl From<Unconfirmed> for Error {
+    fn from(why: Unconfirmed) -> Self {
+        match why {
+            Unconfirmed::NotLeader => Self::LeaderNotFound,
+            Unconfirmed::QuorumLost => Self::QuorumLost,
+            Unconfirmed::Lost => Self::LeadershipLost,
+            Unconfirmed::Stopped(why) => Self::Stopped(why),
+        }
+    }
 }
 
 /// What was written to the log.
@@ -224,6 +249,7 @@ impl Store {
             observed,
             strong_read_term: Arc::default(),
             confirmation: Joint::default(),
+            barrier: Joint::default(),
             history: Arc::default(),
             counters: Arc::default(),
             identity,
@@ -284,23 +310,23 @@ impl Store {
     /// Waits until this node can't go on, and says why.
     pub async fn failed(&self) -> String {
         let mut fatal = self.fatal.subscribe();
+        // Not the other metrics, which change with each write: Raft's core drops both when it ends.
         let mut metrics = self.raft.server_metrics();
-        let mut data = self.raft.metrics();
         loop {
             if let Some(why) = fatal.borrow_and_update().clone() {
                 return why;
-            }
-            if let Err(stopped) = &data.borrow_watched().running_state {
-                return format!("raft stopped: {stopped}");
             }
             tokio::select! {
                 biased;
                 // The sender is ours: it is never gone.
                 _ = fatal.changed() => {}
-                changed = data.changed() => if changed.is_err() {
-                    return "raft stopped".into();
+                changed = metrics.changed() => if changed.is_err() {
+                    let last = self.raft.metrics();
+                    return match &last.borrow_watched().running_state {
+                        Err(stopped) => format!("raft stopped: {stopped}"),
+                        Ok(()) => "raft stopped".into(),
+                    };
                 },
-                _ = metrics.changed() => {}
             }
         }
     }
@@ -370,12 +396,19 @@ impl Store {
         let confirmed = confirmed.unwrap_or(Err(Unconfirmed::NotLeader));
         confirmed.map_err(|why| {
             self.metrics.store.num_verify_leader_failed.increment();
-            match why {
-                Unconfirmed::NotLeader => Error::LeaderNotFound,
-                Unconfirmed::QuorumLost => Error::QuorumLost,
-                Unconfirmed::Stopped(why) => Error::Stopped(why),
-            }
+            why.into()
         })
+    }
+
+    /// Writes an entry that does nothing, and waits until it is applied: everything acknowledged before is, then. Whoever
+    /// asked before it was written shares it. Returns its index.
+    async fn barrier(&self) -> Result<u64, Error> {
+        let store = self.clone();
+        let write = || async move {
+            let proposed = store.propose(Kind::Barrier(Barrier {}), Limits::default()).await?;
+            Ok(proposed.index)
+        };
+        Ok(self.barrier.wait(write).await?)
     }
 
     async fn confirm(self) -> Result<(), Unconfirmed> {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::execute::check_pragmas;
 use super::{Error, Store};
-use crate::command::{Barrier, Kind, Limits, Statement};
+use crate::command::Statement;
 use crate::db::query::QueryOptions;
 use crate::db::readers::Reading;
 
@@ -22,7 +22,7 @@ pub enum Level {
     Weak,
     /// Everything acknowledged before the request, confirmed by a quorum.
     Linearizable,
-    /// Like linearizable, by an entry of its own in the log.
+    /// Like linearizable, by an entry in the log.
     Strong,
     /// Weak on voters, none on non-voters.
     Auto,
@@ -64,10 +64,10 @@ impl Store {
             Level::Weak | Level::Auto => self.read_index(timeout).await.map(|()| None),
             Level::Linearizable => self.read_index(timeout).await.map(|()| None),
             Level::Strong => {
-                let proposed = self.propose(Kind::Barrier(Barrier {}), Limits::default()).await?;
+                let index = self.barrier().await?;
                 let term = self.raft.metrics().borrow_watched().current_term;
                 self.strong_read_term.store(term, Ordering::Relaxed);
-                Ok(Some(proposed.index))
+                Ok(Some(index))
             }
         }
     }

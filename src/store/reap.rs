@@ -43,8 +43,8 @@ pub async fn watch(store: Store) {
         for (node, kind) in store.dead(&options, since.elapsed()) {
             match store.remove(node.as_str(), REMOVAL).await {
                 Ok(()) => {
-                    store.metrics.store.nodes_reaped_ok.increment();
                     tracing::info!("successfully reaped {kind} node {node}");
+                    store.metrics.store.nodes_reaped_ok.increment();
                 }
                 Err(error) => {
                     store.metrics.store.nodes_reaped_failed.increment();

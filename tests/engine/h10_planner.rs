@@ -1,6 +1,6 @@
 //! H10: what the planner knows is the same on a node that restarted.
 
-use crate::node::{Node, assert_equal};
+use crate::node::{Node, assert_equal, request, with_reads};
 
 /// 2,000 rows in `a` and 20 in `b`; a join without ORDER BY shows its plan in the order of the rows.
 const TABLES: &[&str] = &[
@@ -71,4 +71,22 @@ fn optimize_does_not_depend_on_what_was_planned_before() {
     let [warm, cold] = &mut nodes;
     assert_equal(warm, cold);
     assert_eq!(warm.value("SELECT count(*) FROM sqlite_stat1"), "2");
+}
+
+/// SQLite's own is a read or a write, by what this connection happened to plan with: so would be the answer.
+#[test]
+fn what_optimize_answers_does_not_depend_on_it_either() {
+    let answers = [false, true].map(|restart| {
+        let mut node = Node::new();
+        for sql in TABLES.iter().chain(&["ANALYZE", "INSERT INTO b SELECT * FROM a", JOIN]) {
+            node.run(sql);
+        }
+        if restart {
+            node.checkpoint();
+            node.restart();
+        }
+        // Its counters belong to the connection.
+        std::mem::discriminant(&node.apply(with_reads(request(&["PRAGMA optimize"]))).results[0])
+    });
+    assert_eq!(answers[0], answers[1]);
 }

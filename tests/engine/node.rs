@@ -30,12 +30,12 @@ pub struct Node {
     log: Vec<Command>,
 }
 
-/// Sets the page cache of the writer: other cache sizes spill at other moments.
+/// Sets the page cache of the writer: other cache sizes spill at other moments. Takes each rare path.
 struct Cache(i32);
 
 impl Chaos for Cache {
     fn here(&self, _: &'static str) -> bool {
-        false
+        true
     }
 
     fn applied(&self, _: u64, connection: &rusqlite::Connection) {
@@ -120,6 +120,18 @@ impl Node {
         self.try_apply(command).unwrap()
     }
 
+    /// Appends all to the log and applies them together, as openraft hands them over.
+    pub fn apply_together(&mut self, commands: Vec<Command>) -> Vec<Executed> {
+        let first = self.log.len() as u64;
+        self.log.extend(commands);
+        let entries: Vec<_> = (first..self.log.len() as u64).map(|n| (self.entry(n), true)).collect();
+        let mut responses = Vec::new();
+        while responses.len() < entries.len() {
+            responses.extend(self.machine().apply_some(&entries[responses.len()..]).unwrap());
+        }
+        responses.into_iter().map(executed).collect()
+    }
+
     /// One request with one statement.
     pub fn run(&mut self, sql: &str) -> String {
         show(&self.apply(request(&[sql])))
@@ -144,24 +156,21 @@ impl Node {
         ] {
             self.log.push(Command { kind: Some(kind), ..Command::default() });
             let n = self.log.len() as u64 - 1;
-            let payload = Payload::from(&self.log[n as usize]);
-            let entry = Entry { log_id: log_id(1, n + 1), payload: EntryPayload::Normal(payload) };
+            let entry = self.entry(n);
             assert_eq!(response, Response::Done);
             response = self.machine().apply(entry, true).unwrap();
         }
         response
     }
 
-    fn replay(&mut self, n: u64) -> Result<Executed, Fault> {
+    fn entry(&self, n: u64) -> Entry {
         let payload = Payload::from(&self.log[n as usize]);
-        let entry = Entry { log_id: log_id(1, n + 1), payload: EntryPayload::Normal(payload) };
-        match self.machine().apply(entry, true)? {
-            Response::Executed(mut executed) => {
-                executed.results.iter_mut().for_each(forget_elapsed);
-                Ok(executed)
-            }
-            _ => Ok(Executed::default()),
-        }
+        Entry { log_id: log_id(1, n + 1), payload: EntryPayload::Normal(payload) }
+    }
+
+    fn replay(&mut self, n: u64) -> Result<Executed, Fault> {
+        let entry = self.entry(n);
+        self.machine().apply(entry, true).map(executed)
     }
 
     pub fn main_path(&mut self) -> PathBuf {
@@ -237,6 +246,17 @@ fn content(connection: &rusqlite::Connection) -> String {
         writeln!(out, "{name}: {found:#?}").unwrap();
     }
     out
+}
+
+/// Without its times.
+fn executed(response: Response) -> Executed {
+    match response {
+        Response::Executed(mut executed) => {
+            executed.results.iter_mut().for_each(forget_elapsed);
+            executed
+        }
+        _ => Executed::default(),
+    }
 }
 
 fn forget_elapsed(result: &mut StatementResult) {

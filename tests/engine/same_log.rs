@@ -16,12 +16,20 @@ const SCHEMA: &[&str] = &[
         at DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')), day DEFAULT CURRENT_TIMESTAMP)",
     "CREATE TABLE b(x, y DEFAULT (hex(randomblob(8))))",
     "CREATE TABLE l(what, n)",
-    "CREATE VIRTUAL TABLE f USING fts5(t)",
+    "CREATE TABLE p(id INTEGER PRIMARY KEY)",
+    "CREATE TABLE c(p REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)",
     "CREATE INDEX ib ON b(x)",
     "CREATE TRIGGER ta AFTER INSERT ON a BEGIN
-        INSERT INTO l VALUES (changes() || random(), last_insert_rowid()); INSERT INTO f VALUES (new.v || ' ' || new.r); END",
+        INSERT INTO l VALUES (changes() || random(), last_insert_rowid()); END",
     "CREATE TRIGGER tb AFTER DELETE ON b BEGIN INSERT INTO l VALUES (total_changes(), datetime('now', 'localtime')); END",
 ];
+
+/// Where a commit does more than to commit.
+const FULL_TEXT: &[&str] = &[
+    "CREATE VIRTUAL TABLE f USING fts5(t)",
+    "CREATE TRIGGER tf AFTER INSERT ON a BEGIN INSERT INTO f VALUES (new.v || ' ' || new.r); END",
+];
+const AUTO_VACUUM: &[&str] = &["PRAGMA auto_vacuum=1", "VACUUM"];
 
 /// `#` is a small number.
 const STATEMENTS: &[&str] = &[
@@ -44,6 +52,9 @@ const STATEMENTS: &[&str] = &[
     "DELETE FROM f WHERE rowid = #",
     "INSERT INTO f(f) VALUES ('optimize')",
     "INSERT INTO l VALUES (changes(), total_changes() + last_insert_rowid())",
+    "INSERT INTO p VALUES (#)",
+    "INSERT INTO c VALUES (#)",
+    "DELETE FROM p WHERE id = #",
     "INSERT INTO nowhere VALUES (#)",
     "INSERT INTO l SELECT abs(-9223372036854775808), 1",
     "CREATE TABLE c# AS SELECT 1 z, 2 z, 3 z, 4 z, 5 z, 6 z, random() r",
@@ -70,8 +81,8 @@ const STATEMENTS: &[&str] = &[
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Whether all of it is one transaction, and whether its reads answer with rows.
-    Apply(Vec<String>, bool, bool),
+    /// Requests that come together: whether all of one is one transaction, and whether its reads answer with rows.
+    Apply(Vec<(Vec<String>, bool, bool)>),
     /// On the first node, on the second.
     Checkpoint(bool, bool),
     Restart(bool, bool),
@@ -82,10 +93,20 @@ fn statement() -> impl Strategy<Value = String> {
     (0..STATEMENTS.len(), 1..7).prop_map(|(n, number): (usize, i32)| STATEMENTS[n].replace('#', &number.to_string()))
 }
 
+fn request() -> impl Strategy<Value = (Vec<String>, bool, bool)> {
+    let transaction = prop::bool::weighted(0.2);
+    prop_oneof![
+        (prop::collection::vec(statement(), 1..5), transaction, any::<bool>()),
+        // What most are.
+        (0..12usize, 1..7).prop_map(|(n, number): (usize, i32)| {
+            (vec![STATEMENTS[n].replace('#', &number.to_string())], false, false)
+        }),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        10 => (prop::collection::vec(statement(), 1..5), any::<(bool, bool)>())
-            .prop_map(|(sqls, (whole, reads))| Step::Apply(sqls, whole, reads)),
+        10 => prop::collection::vec(request(), 1..7).prop_map(Step::Apply),
         1 => any::<(bool, bool)>().prop_map(|(a, b)| Step::Checkpoint(a, b)),
         1 => any::<(bool, bool)>().prop_map(|(a, b)| Step::Restart(a, b)),
         1 => any::<(bool, bool)>().prop_map(|(a, b)| Step::Reader(a, b)),
@@ -99,9 +120,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(node: Node) -> Self {
+    fn new(node: Node, more: &[&str]) -> Self {
         let mut side = Self { node, reader: None };
-        for sql in SCHEMA {
+        for sql in SCHEMA.iter().chain(more) {
             side.node.run(sql);
         }
         side
@@ -148,14 +169,24 @@ proptest! {
     #![proptest_config(Config { cases: 64, failure_persistence: None, max_shrink_iters: 200, ..Config::default() })]
 
     #[test]
-    fn one_log_makes_one_content_and_one_file(steps in prop::collection::vec(step(), 5..30)) {
-        let (mut a, mut b) = (Side::new(Node::new()), Side::new(Node::with_cache(5)));
-        for (n, step) in steps.iter().enumerate() {
+    fn one_log_makes_one_content_and_one_file(
+        more in prop::sample::select(&[&[], &[], FULL_TEXT, AUTO_VACUUM][..]),
+        steps in prop::collection::vec(step(), 5..30),
+    ) {
+        let (mut a, mut b) = (Side::new(Node::new(), more), Side::new(Node::with_cache(5), more));
+        let mut n = 0;
+        for step in &steps {
             match step {
-                Step::Apply(sqls, whole, reads) => {
-                    let command = nth_command(n, sqls, *whole, *reads);
-                    let answers = (a.node.apply(command.clone()), b.node.apply(command));
-                    prop_assert_eq!(without_counters(answers.0), without_counters(answers.1));
+                Step::Apply(requests) => {
+                    let commands: Vec<_> = requests.iter().map(|(sqls, whole, reads)| {
+                        n += 1;
+                        nth_command(n, sqls, *whole, *reads)
+                    }).collect();
+                    let one_by_one: Vec<_> = commands.iter().map(|command| a.node.apply(command.clone())).collect();
+                    let together = b.node.apply_together(commands);
+                    for (alone, shared) in one_by_one.into_iter().zip(together) {
+                        prop_assert_eq!(without_counters(alone), without_counters(shared));
+                    }
                 }
                 &Step::Checkpoint(on_a, on_b) => {
                     a.disturb(on_a, false, false);
