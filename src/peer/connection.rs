@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::{FutureExt, SinkExt, StreamExt};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use tokio::io::AsyncWriteExt;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::Error;
@@ -17,6 +19,12 @@ const HELLO_MAX: usize = 64 << 10;
 
 /// Largest frame: the largest entry of the log (`raft::log`), and what goes with it.
 const FRAME_MAX: usize = (1 << 30) + (16 << 20);
+
+/// A chunk of at least this size is written from where it is.
+const LARGE: usize = 64 << 10;
+
+/// Of `chunk` in peer.proto.
+const CHUNK_TAG: u32 = 3;
 
 /// A connection on which both sides know who is there.
 pub struct Connection {
@@ -163,9 +171,15 @@ impl Connection {
         self.feed(Kind::Message(answer)).await
     }
 
-    /// A piece of a stream; it goes out with what follows, or by [`Connection::flush`].
+    /// A piece of a stream; it goes out with what follows, or by [`Connection::flush`]. A large one does at once, from
+    /// where it is: in a frame and then in the buffer it would be copied twice.
     pub async fn chunk(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.feed(Kind::Chunk(bytes)).await
+        if bytes.len() < LARGE {
+            return self.feed(Kind::Chunk(bytes)).await;
+        }
+        self.flush().await?;
+        let head = chunk_head(self.id, bytes.len());
+        Ok(self.framed.get_mut().write_all_buf(&mut head.chain(bytes)).await?)
     }
 
     /// Sends what waits.
@@ -196,6 +210,18 @@ impl Connection {
     }
 }
 
+/// What a frame with a chunk of `length` bytes begins with, its own length first.
+fn chunk_head(id: u64, length: usize) -> Bytes {
+    let mut frame = BytesMut::new();
+    Frame { id, kind: None }.encode(&mut frame).expect("the buffer grows");
+    encode_key(CHUNK_TAG, WireType::LengthDelimited, &mut frame);
+    encode_varint(length as u64, &mut frame);
+    let mut head = BytesMut::new();
+    head.put_u32((frame.len() + length) as u32);
+    head.unsplit(frame);
+    head.freeze()
+}
+
 fn received(kind: Option<Kind>) -> Result<Received, Error> {
     match kind {
         Some(Kind::Message(bytes)) => Ok(Received::Message(bytes)),
@@ -208,4 +234,23 @@ fn received(kind: Option<Kind>) -> Result<Received, Error> {
 
 fn closed() -> std::io::Error {
     std::io::ErrorKind::UnexpectedEof.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::codec::Encoder;
+
+    use super::*;
+
+    #[test]
+    fn a_large_chunk_is_the_same_on_the_wire() {
+        for (id, length) in [(0, 1), (1, 127), (300, 128), (u64::MAX, 1 << 20)] {
+            let chunk = Bytes::from(vec![7; length]);
+            let frame = Frame { id, kind: Some(Kind::Chunk(chunk.clone())) }.encode_to_vec();
+            let mut want = BytesMut::new();
+            LengthDelimitedCodec::new().encode(Bytes::from(frame), &mut want).unwrap();
+            let got = [chunk_head(id, length), chunk].concat();
+            assert!(got == want, "{id} {length}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use prost::Message;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::Raft;
@@ -40,7 +40,10 @@ use crate::world::disk::FREE_MIN;
 use crate::world::{File, Lane, Open, World};
 
 /// Bytes of a chunk.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 4 << 20;
+
+/// So many bytes are made durable while the next ones come: at the end the last of them are left to wait for.
+const SYNC_EVERY: u64 = 32 << 20;
 
 /// The longest that a transfer stands still before it is given up.
 const IDLE: Duration = Duration::from_secs(10);
@@ -198,7 +201,7 @@ pub struct Receiver {
 
 /// The file on its way to `tmp/`.
 struct Incoming {
-    file: Box<dyn File>,
+    file: Arc<dyn File>,
     length: u64,
     crc32c: u32,
 }
@@ -273,14 +276,17 @@ impl Receiver {
         let disk = self.world.disk.clone();
         let lane = Lane::start(&*self.world.lanes, "snapshot-receive", None::<Incoming>);
         let opened = lane.call(move |incoming| {
-            let file = disk.open(&path, Open::CreateNew)?;
-            *incoming = Some(Incoming { file, length: 0, crc32c: 0 });
-            Ok(())
+            let file: Arc<dyn File> = disk.open(&path, Open::CreateNew)?.into();
+            *incoming = Some(Incoming { file: file.clone(), length: 0, crc32c: 0 });
+            Ok(file)
         });
-        if let Err(error) = opened.await {
-            return Ok(Err(error));
-        }
-        let mut received = None::<Bytes>;
+        let file = match opened.await {
+            Ok(file) => file,
+            Err(error) => return Ok(Err(error)),
+        };
+        let syncs = Lane::start(&*self.world.lanes, "snapshot-sync", file);
+        let mut syncing = None::<oneshot::Receiver<io::Result<()>>>;
+        let (mut received, mut unsynced) = (None::<Bytes>, 0);
         loop {
             // The next part comes while this one is written.
             let written = async {
@@ -295,9 +301,30 @@ impl Receiver {
             if let Err(error) = written {
                 return Ok(Err(error));
             }
+            let is_end = matches!(part, Ok(Ok(Part::End(_))));
+            if unsynced >= SYNC_EVERY || is_end {
+                // One at a time: a disk that is slower than the network holds it up. An error is told only once, so none
+                // goes unheard.
+                if let Some(synced) = syncing.take()
+                    && let Err(error) = synced.await.expect("a lane's job panicked")
+                {
+                    return Ok(Err(error));
+                }
+            }
+            if unsynced >= SYNC_EVERY {
+                let (done, synced) = oneshot::channel();
+                syncs.submit(move |file| {
+                    // Whoever has given up doesn't want the result.
+                    let _ = done.send(file.sync());
+                });
+                (syncing, unsynced) = (Some(synced), 0);
+            }
             match part.map_err(|_| peer::Error::Timeout)?? {
                 Part::Message(_) => return Err(peer::Error::Protocol("a request inside a snapshot")),
-                Part::Chunk(bytes) => received = Some(bytes),
+                Part::Chunk(bytes) => {
+                    unsynced += bytes.len() as u64;
+                    received = Some(bytes);
+                }
                 Part::End(crc32c) => {
                     let done = lane.call(move |incoming| incoming.take().expect("opened above").end(size, crc32c));
                     return Ok(done.await);
@@ -379,7 +406,7 @@ mod tests {
         fn check(bytes: &[u8], size: u64, crc32c: u32, want: &str) {
             let directory = tempfile::tempdir().unwrap();
             let file = os::world().disk.open(&directory.path().join("snapshot"), Open::CreateNew).unwrap();
-            let mut incoming = Incoming { file, length: 0, crc32c: 0 };
+            let mut incoming = Incoming { file: file.into(), length: 0, crc32c: 0 };
             let taken = bytes.chunks(1000).try_for_each(|chunk| incoming.write(chunk, size));
             let taken = taken.and_then(|()| incoming.end(size, crc32c));
             assert_eq!(taken.err().map_or(String::new(), |error| error.to_string()), want);
