@@ -24,7 +24,7 @@ use super::database::{Database, Fault, io_fault, sql_fault};
 use super::main_file::MainFile;
 use super::state::{self, Checkpointing, State};
 use super::wal;
-use crate::world::Open;
+use crate::world::{File, Open};
 
 /// `SQLITE_CHECKPOINT_NOOP`: only reports.
 const NOOP: i32 = -1;
@@ -104,8 +104,9 @@ impl Database {
         // Now the pin is behind the WAL's end: it can't be started anew while the copy runs.
         self.prime()?;
         let copier = open(Role::Internal)?;
+        let wal = self.open_wal()?;
         self.background = true;
-        Ok(Some(Background { _pin: pin, copier }))
+        Ok(Some(Background { _pin: pin, copier, wal }))
     }
 
     /// The second pause: copies what was written since the first, and what the copy left out.
@@ -125,6 +126,11 @@ impl Database {
         checkpoint(&self.writer.connection, NOOP)
     }
 
+    /// The WAL, to be synced beside the writer before a pause in which it must be.
+    pub fn open_wal(&self) -> Result<Box<dyn File>, Fault> {
+        self.disk().open(&self.wal_path(), Open::Write).map_err(|error| io_fault("checkpoint", &error))
+    }
+
     /// Draws the salt of the next WAL now, outside of any entry, by rewriting a value as it is: SQLite takes it from
     /// its generator with the first write after a checkpoint, and inside an entry that would shift the draws that
     /// decide data.
@@ -138,7 +144,7 @@ impl Database {
 
     fn write_checkpointing(&mut self, applied: Vec<u8>, frames: u64) -> Result<(), Fault> {
         let fault = |error| io_fault("checkpoint", &error);
-        let wal = self.disk().open(&self.wal_path(), Open::Write).map_err(fault)?;
+        let wal = self.open_wal()?;
         wal.sync().map_err(fault)?;
         self.disk().sync_dir(&self.directory()).map_err(fault)?;
         let position = wal::position(&*wal, frames).map_err(fault)?;
@@ -204,13 +210,16 @@ pub struct Background {
     /// No frame behind it is copied.
     _pin: Connection,
     copier: Connection,
+    wal: Box<dyn File>,
 }
 
 impl Background {
-    /// Copies what it can into the main file, and syncs that, so that little is left for the second pause.
+    /// Copies what it can into the main file, and syncs that and what was written meanwhile, so that little is left for
+    /// the second pause.
     pub fn copy(&self) -> Result<(), Fault> {
         checkpoint(&self.copier, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
-        MainFile::of(&self.copier).sync().map_err(|error| io_fault("checkpoint", &error))
+        let synced = MainFile::of(&self.copier).sync().and_then(|()| self.wal.sync());
+        synced.map_err(|error| io_fault("checkpoint", &error))
     }
 }
 

@@ -32,7 +32,7 @@ use crate::db::readers::Current;
 use crate::db::value::StatementResult;
 use crate::metrics::Metrics;
 use crate::peer::Cluster;
-use crate::world::{Open, World};
+use crate::world::{File, Open, World};
 
 /// Entries share a transaction, and their answers wait for it, for so long, and for so many bytes of rows.
 const BATCH_TIME: Duration = Duration::from_millis(1);
@@ -367,6 +367,11 @@ impl Machine {
             let outcome = machine.database.checkpoint(&machine.applied.encode())?;
             Ok(machine.checkpointed(outcome))
         })
+    }
+
+    /// The WAL, which another lane syncs before a background checkpoint: then that has little to wait for.
+    pub fn open_wal(&mut self) -> Result<Box<dyn File>, Fault> {
+        self.unless_faulty(|machine| machine.database.open_wal())
     }
 
     /// The first pause of a background checkpoint; see [`Database::begin_background`].
