@@ -135,13 +135,17 @@ impl Store {
     pub fn is_voter(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        metrics.membership_config.membership().voter_ids().any(|voter| voter.as_str() == self.options.node_id)
+        voters(&metrics).any(|voter| voter.as_str() == self.options.node_id)
     }
 
     fn has_quorum(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
-        let mut voters = metrics.membership_config.membership().voter_ids();
-        let is_alone = voters.all(|voter| voter.as_str() == self.options.node_id);
+        let is_alone = voters(metrics).all(|voter| voter.as_str() == self.options.node_id);
         let acked = metrics.last_quorum_acked.as_ref();
         is_alone || acked.is_some_and(|acked| acked.elapsed() < self.options.leader_lease)
     }
+}
+
+/// Not openraft's own, which copies them: each request asks.
+fn voters(metrics: &RaftMetrics<TypeConfig>) -> impl Iterator<Item = &NodeId> {
+    metrics.membership_config.membership().get_joint_config().iter().flatten()
 }
