@@ -6,6 +6,7 @@
 
 mod client;
 mod cluster;
+mod distance;
 mod floor;
 mod server;
 

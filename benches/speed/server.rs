@@ -39,13 +39,17 @@ impl Server {
 
     /// A node, just started.
     pub fn node(directory: &Path, id: &str, flags: &[&str]) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let (address, raft) = (free(), free());
+        let (address, raft) = (Self::free_address(), Self::free_address());
         let mut all = vec!["-node-id", id, "-http-addr", &address, "-raft-addr", &raft];
         all.extend(flags);
         let flags: Vec<String> = all.into_iter().map(String::from).collect();
         let process = spawn(&flags, directory);
         Self { process, address, raft, directory: directory.into(), flags }
+    }
+
+    /// Where nobody listens yet.
+    pub fn free_address() -> String {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
     }
 
     /// SIGKILL.
