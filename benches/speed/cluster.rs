@@ -119,7 +119,7 @@ async fn forwarded(directory: &Path) {
     fs::create_dir_all(directory).unwrap();
     let raft = Server::free_address();
     let far = distance::to(&raft, FAR).await;
-    let leader = Server::node(&directory.join("1"), "1", &["-raft-addr", &raft, "-raft-adv", &far]);
+    let leader = Server::node(&directory.join("1"), "1", &["-raft-addr", &raft, "-raft-adv-addr", &far]);
     leader.ready().await;
     create(&leader).await;
     let follower = Server::node(&directory.join("2"), "2", &["-join", &far, "-raft-non-voter"]);
