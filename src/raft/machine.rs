@@ -12,15 +12,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use openraft::EntryPayload;
-use prost::Message;
-use tokio::time::Instant;
-
 use super::applied::Applied;
+use super::batch::Turn;
 use super::convert;
 use super::load::{Load, Spool};
 use super::observed::Observed;
-use super::types::{Entry, LogId, StoredMembership};
+use super::types::LogId;
 use crate::command::{Boot, Command, Execute, Kind, Limits, LoadBegin, LoadChunk, LoadCommit, LoadContent, Settings};
 use crate::db::checkpoint::{Background, Outcome};
 use crate::db::database::{Database, Fault, OpenError, Paths};
@@ -33,14 +30,6 @@ use crate::db::value::StatementResult;
 use crate::metrics::Metrics;
 use crate::peer::Cluster;
 use crate::world::{File, Open, World};
-
-/// Entries share a transaction, and their answers wait for it, for so long, and for so many bytes of rows.
-const BATCH_TIME: Duration = Duration::from_millis(1);
-const BATCH_BYTES: usize = 1 << 20;
-
-/// Entries that are applied each by itself after a shared transaction was undone, so that a client whose writes fail does
-/// not have all others' done twice.
-const ALONE: usize = 256;
 
 /// What applying an entry answers to the node that proposed it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,24 +76,6 @@ pub struct Leased {
     pub index: Option<u64>,
 }
 
-/// How an entry is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    /// In one transaction with its neighbours.
-    Shared,
-    Alone,
-    /// Alone, after the transaction that it had shared was undone.
-    Again,
-}
-
-/// Entries on their way.
-struct Batch {
-    responses: Vec<Response>,
-    last_command: Option<(LogId, Duration)>,
-    /// Before the shared transaction: how many were answered, the last applied and the last that changed something.
-    settled: (usize, Option<LogId>, Option<LogId>),
-}
-
 /// Why the machine can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -116,10 +87,10 @@ pub enum StartError {
 
 /// See the module.
 pub struct Machine {
-    world: World,
+    pub(super) world: World,
     paths: Paths,
-    database: Database,
-    applied: Applied,
+    pub(super) database: Database,
+    pub(super) applied: Applied,
     /// `applied` as of the last checkpoint.
     clean: Applied,
     load: Option<Load>,
@@ -128,13 +99,13 @@ pub struct Machine {
     current: Arc<Current>,
     cluster: Arc<Cluster>,
     observed: Arc<Mutex<Observed>>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     /// Of this process.
     engine: String,
     /// An entry that an operator passes (`-skip-entry`).
-    skip_entry: u64,
+    pub(super) skip_entry: u64,
     /// So many entries are applied each by itself: a shared transaction was undone a short while ago.
-    alone: usize,
+    pub(super) alone: usize,
     /// Why this node stops. What the database holds is no state at any index then: nothing more may be applied, and
     /// above all nothing made durable, by whatever is queued on the lane.
     fault: Option<Fault>,
@@ -251,113 +222,6 @@ impl Machine {
         Ok(frames.log - frames.checkpointed)
     }
 
-    /// Applies one entry. `wants_rows`: somebody waits for the answer.
-    pub fn apply(&mut self, entry: Entry, wants_rows: bool) -> Result<Response, Fault> {
-        let mut responses = self.apply_some(&[(entry, wants_rows)])?;
-        Ok(responses.pop().expect("one entry, one answer"))
-    }
-
-    /// Applies the first of `entries`, and as many more as fit in a short time, and answers each. Writes share a
-    /// transaction where nothing shows it.
-    pub fn apply_some(&mut self, entries: &[(Entry, bool)]) -> Result<Vec<Response>, Fault> {
-        self.unless_faulty(|machine| {
-            let began = Instant::now();
-            if machine.world.chaos.here("apply: shares a transaction soon after one was undone") {
-                machine.alone = 0;
-            }
-            let mut batch = Batch { responses: Vec::new(), last_command: None, settled: machine.settled(0) };
-            let mut bytes = 0;
-            for (n, (entry, wants_rows)) in entries.iter().enumerate() {
-                let is_last = n + 1 == entries.len();
-                let has_company = !is_last || machine.database.writer().is_sharing();
-                let shares = has_company && machine.alone == 0;
-                machine.alone = machine.alone.saturating_sub(1);
-                let turn = if shares { Turn::Shared } else { Turn::Alone };
-                match machine.apply_entry(entry, *wants_rows, turn, &mut batch)? {
-                    Some(response) => {
-                        if let Response::Executed(executed) = &response {
-                            bytes += executed.rows_bytes;
-                        }
-                        batch.responses.push(response);
-                    }
-                    None => machine.apply_alone(&entries[..=n], &mut batch)?,
-                }
-                if !machine.database.writer().is_sharing() {
-                    batch.settled = machine.settled(batch.responses.len());
-                }
-                if began.elapsed() > BATCH_TIME || bytes > BATCH_BYTES {
-                    break;
-                }
-            }
-            if !machine.database.writer().commit_shared()? {
-                let applied = batch.responses.len();
-                machine.apply_alone(&entries[..applied], &mut batch)?;
-            }
-            machine.observe(batch.last_command);
-            Ok(batch.responses)
-        })
-    }
-
-    /// Applies those of `entries` again, each by itself, whose shared transaction was undone.
-    fn apply_alone(&mut self, entries: &[(Entry, bool)], batch: &mut Batch) -> Result<(), Fault> {
-        self.alone = ALONE;
-        let counted = batch.responses.len();
-        let (settled, last_applied, last_change) = batch.settled;
-        (self.applied.last_applied, self.applied.last_change) = (last_applied, last_change);
-        batch.responses.truncate(settled);
-        for (n, (entry, wants_rows)) in entries.iter().enumerate().skip(settled) {
-            let turn = if n < counted { Turn::Again } else { Turn::Alone };
-            let response = self.apply_entry(entry, *wants_rows, turn, batch)?;
-            batch.responses.push(response.expect("nothing is shared"));
-        }
-        Ok(())
-    }
-
-    /// What of the state entries in a shared transaction change, after this many answers.
-    fn settled(&self, answered: usize) -> (usize, Option<LogId>, Option<LogId>) {
-        (answered, self.applied.last_applied, self.applied.last_change)
-    }
-
-    /// `None`: the transaction that it shared was undone.
-    fn apply_entry(
-        &mut self,
-        entry: &Entry,
-        wants_rows: bool,
-        turn: Turn,
-        batch: &mut Batch,
-    ) -> Result<Option<Response>, Fault> {
-        let log_id = entry.log_id;
-        let at = |fault: Fault| Fault(format!("applying entry {}: {}", log_id.index, fault.0));
-        let response = match &entry.payload {
-            EntryPayload::Blank => Response::Done,
-            EntryPayload::Membership(membership) => {
-                self.applied.membership = StoredMembership::new(Some(log_id), membership.clone());
-                Response::Done
-            }
-            EntryPayload::Normal(_) if log_id.index == self.skip_entry => {
-                tracing::warn!(index = log_id.index, "entry skipped by the operator");
-                let error = Some("entry skipped by the operator".into());
-                Response::Executed(Executed { error, ..Executed::default() })
-            }
-            EntryPayload::Normal(payload) => {
-                let began = Instant::now();
-                let command = Command::decode(payload.0.clone())
-                    .map_err(|error| at(Fault(format!("it can't be decoded ({error}); is this version too old?"))))?;
-                let time = Duration::from_millis(command.time_ms);
-                let Some(response) = self.command(log_id, command, wants_rows, turn).map_err(at)? else {
-                    return Ok(None);
-                };
-                self.metrics.store.fsm_apply_duration_us.set(began.elapsed().as_micros() as i64);
-                batch.last_command = Some((log_id, time));
-                response
-            }
-        };
-        self.applied.last_applied = Some(log_id);
-        let chaos = self.world.chaos.clone();
-        self.database.writer().connection().look(|connection| chaos.applied(log_id.index, connection));
-        Ok(Some(response))
-    }
-
     /// Brings the main file to the applied state.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
         self.unless_faulty(|machine| {
@@ -460,7 +324,7 @@ impl Machine {
     }
 
     /// Shows what was applied; the entry and its time if it held a command.
-    fn observe(&self, command: Option<(LogId, Duration)>) {
+    pub(super) fn observe(&self, command: Option<(LogId, Duration)>) {
         let mut observed = self.observed.lock().expect("no panic holds this lock");
         if let Some((log_id, proposed_at)) = command {
             observed.last_command = Some(log_id);
@@ -482,7 +346,7 @@ impl Machine {
     }
 
     /// Runs `work` unless a fault has come before; the first one is kept.
-    fn unless_faulty<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
+    pub(super) fn unless_faulty<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
@@ -507,7 +371,7 @@ impl Machine {
     }
 
     /// `None`: the transaction that it shared was undone.
-    fn command(
+    pub(super) fn command(
         &mut self,
         log_id: LogId,
         command: Command,

@@ -9,6 +9,7 @@ pub mod applied;
 
 pub mod load;
 
+mod batch;
 pub mod machine;
 
 pub mod state_machine;

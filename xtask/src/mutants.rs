@@ -11,7 +11,7 @@
 //! `cargo xtask mutants [--no-seeds] [NAME...]`: all, or those whose name contains one of the words. The copy and its
 //! build, which all mutants share, are under `target/mutants/`. A mutant costs a build of the workspace's own crates
 //! and the time until it is caught, together half an hour or more: not for CI, but for whoever changes the tests, the
-//! simulation, or what a patch touches. A patch that no longer applies is made anew, by hand.
+//! simulation, or what a patch touches. A patch that no longer applies is made anew, by hand; a test finds it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -215,4 +215,20 @@ fn git(root: &Path, arguments: &[&str]) -> anyhow::Result<String> {
 
 fn text(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_still_fits_the_tree() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mutants = read(&root.join("sim/mutants")).unwrap();
+        assert!(mutants.len() > 20);
+        for mutant in mutants {
+            let patch = mutant.patch.to_str().unwrap();
+            git(root, &["apply", "--check", patch]).unwrap_or_else(|error| panic!("{}: {error}", mutant.name));
+        }
+    }
 }
