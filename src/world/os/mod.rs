@@ -5,6 +5,7 @@ mod disk;
 mod host;
 mod lanes;
 mod net;
+pub mod schedule;
 mod strands;
 
 use std::sync::Arc;
