@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use hashlink::LruCache;
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
@@ -12,6 +11,7 @@ use rusqlite::limits::Limit;
 
 use super::authorizer::{Authorizer, Role};
 use super::budget::Budget;
+use super::cache::StatementCache;
 use super::statement::{Prepared, Statement};
 use super::{SqlError, determinism, entry};
 
@@ -25,9 +25,6 @@ const CACHE_BYTES: i64 = 8 << 20;
 /// Statements kept prepared on the writer, and on each of many readers.
 const WRITER_STATEMENTS: usize = 256;
 const READER_STATEMENTS: usize = 32;
-
-/// Bytes of the longest text that is kept prepared: longer ones hold their values, and don't come again.
-pub(super) const CACHED_MAX: usize = 4 << 10;
 
 /// All of SQLite's limits, so that no build's default decides what is a result. ATTACHED serves VACUUM.
 const LIMITS: &[(Limit, i32)] = &[
@@ -45,15 +42,9 @@ const LIMITS: &[(Limit, i32)] = &[
     (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
 ];
 
-/// A statement kept prepared, and what the authorizer saw of it.
-pub(super) struct Cached {
-    pub statement: Statement,
-    pub seen: u32,
-}
-
 /// A connection and its prepared statements, which are dropped first.
 pub struct Connection {
-    pub(super) statements: LruCache<String, Cached>,
+    pub(super) statements: StatementCache,
     /// Writers have it: sets `changes()` to 0.
     forget_changes: Option<Statement>,
     pub(super) raw: rusqlite::Connection,
@@ -121,7 +112,7 @@ impl Connection {
         }
         let authorizer = Authorizer::install(&raw, role);
         let budget = Budget::install(&mut raw)?;
-        let statements = LruCache::new(if role == Role::Writer { WRITER_STATEMENTS } else { READER_STATEMENTS });
+        let statements = StatementCache::new(if role == Role::Writer { WRITER_STATEMENTS } else { READER_STATEMENTS });
         Ok(Self { statements, forget_changes, raw, authorizer, budget, total_before })
     }
 

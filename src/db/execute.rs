@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::authorizer::seen;
 use super::budget::STATEMENT_STEPS;
-use super::connection::{CACHED_MAX, Cached, Connection};
+use super::cache::{Cached, TEXT_MAX};
+use super::connection::Connection;
 use super::determinism::NO_ROWID;
 use super::statement::Statement;
 use super::value::{Columns, StatementResult, Value, ValueRef};
@@ -220,7 +221,8 @@ impl Writer {
     ) -> Result<Option<Executed>, Fault> {
         self.begin(limits, group)?;
         let executed = Executed::default();
-        let mut run = Run { writer: self, limits, reads, wants_rows, executed, is_read: false, group };
+        let began = Instant::now();
+        let mut run = Run { writer: self, limits, reads, wants_rows, executed, is_read: false, group, began };
         if request.transaction { run.transaction(request) } else { run.statements(request, stays_open) }?;
         let (mut executed, group) = (run.executed, run.group);
         if group == Group::Spoilt && !self.connection.is_autocommit() {
@@ -319,7 +321,7 @@ impl Writer {
 
     /// Takes `sql` from the prepared ones; otherwise prepares its first statement. Returns the tail's offset too.
     fn take_prepared(&mut self, sql: &str) -> Result<(Option<Cached>, usize), Failure> {
-        if let Some(cached) = self.connection.statements.remove(sql) {
+        if let Some(cached) = self.connection.statements.take(sql) {
             return Ok((Some(cached), sql.len()));
         }
         let (prepared, seen) =
@@ -352,6 +354,8 @@ struct Run<'a> {
     /// The text that runs answers as a read: its first statement is one.
     is_read: bool,
     group: Group,
+    /// When the one before ended, and so this one began: reading the clock takes as long as a small statement's step.
+    began: Instant,
 }
 
 impl Run<'_> {
@@ -447,29 +451,29 @@ impl Run<'_> {
 
     /// Runs all statements of one text; the inner error is a text for the client.
     fn statement(&mut self, text: &str, parameters: &[Parameter]) -> Result<Result<StatementResult, String>, Fault> {
-        let began = Instant::now();
+        let mut result = self.pieces(text, parameters);
+        let began = std::mem::replace(&mut self.began, Instant::now());
+        if let Ok(StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. }) = &mut result {
+            *elapsed = self.began - began;
+        }
+        match result {
+            Ok(result) => Ok(Ok(result)),
+            Err(Failure::Result(text)) => Ok(Err(text)),
+            Err(Failure::Fault(fault)) => Err(fault),
+        }
+    }
+
+    fn pieces(&mut self, text: &str, parameters: &[Parameter]) -> Result<StatementResult, Failure> {
         self.is_read = false;
         let (mut rest, mut start) = (text, 0);
-        let mut result = loop {
-            match self.piece(rest, parameters, start, text) {
-                Ok(piece) => {
-                    start += piece.parameters;
-                    rest = rest[piece.tail..].trim_start();
-                    if rest.is_empty() {
-                        break piece.result;
-                    }
-                }
-                Err(Failure::Result(text)) => return Ok(Err(text)),
-                Err(Failure::Fault(fault)) => return Err(fault),
+        loop {
+            let piece = self.piece(rest, parameters, start, text)?;
+            start += piece.parameters;
+            rest = rest[piece.tail..].trim_start();
+            if rest.is_empty() {
+                return Ok(piece.result);
             }
-        };
-        match &mut result {
-            StatementResult::Write { elapsed, .. } | StatementResult::Rows { elapsed, .. } => {
-                *elapsed = began.elapsed()
-            }
-            StatementResult::Error(_) | StatementResult::ReadError(_) => {}
         }
-        Ok(Ok(result))
     }
 
     fn error(&self, text: String) -> StatementResult {
@@ -527,8 +531,8 @@ impl Run<'_> {
         };
         self.check_group()?;
         // Only what is one statement, and the same the next time, is worth keeping.
-        if is_first && is_last && sql.len() <= CACHED_MAX && seen & STALING == 0 {
-            self.writer.connection.statements.insert(sql.into(), cached);
+        if is_first && is_last && sql.len() <= TEXT_MAX && seen & STALING == 0 {
+            self.writer.connection.statements.put(sql, cached);
         }
         Ok(Piece { result, parameters: wanted, tail })
     }

@@ -3,6 +3,7 @@
 pub mod authorizer;
 pub mod backup;
 pub mod budget;
+mod cache;
 pub mod check;
 pub mod checkpoint;
 pub mod connection;

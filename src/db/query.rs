@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::SqlError;
 use super::authorizer::seen;
-use super::connection::{CACHED_MAX, Cached, Connection};
+use super::cache::{Cached, TEXT_MAX};
+use super::connection::Connection;
 use super::execute::check_names;
 use super::statement::Statement;
 use super::value::RowSink;
@@ -136,7 +137,7 @@ impl Cursor {
         if let Some(Running { mut statement, text: Some(text), .. }) = self.current.take()
             && statement.reset().is_ok()
         {
-            self.connection.statements.insert(text, Cached { statement, seen: 0 });
+            self.connection.statements.put(&text, Cached { statement, seen: 0 });
         }
     }
 }
@@ -174,7 +175,7 @@ fn take_prepared(
     command::Statement { sql, parameters }: command::Statement,
 ) -> Result<Option<(Statement, Option<String>)>, String> {
     check_names(&parameters)?;
-    if let Some(cached) = connection.statements.remove(&sql) {
+    if let Some(cached) = connection.statements.take(&sql) {
         let mut statement = cached.statement;
         bind(connection, &mut statement, &parameters, 0)?;
         return Ok(Some((statement, Some(sql))));
@@ -190,7 +191,7 @@ fn take_prepared(
         rest = rest[prepared.tail..].trim_start();
         if rest.is_empty() {
             // What a pragma answers may be settled while it is prepared.
-            let is_kept = is_whole && sql.len() <= CACHED_MAX && seen & seen::PRAGMA == 0;
+            let is_kept = is_whole && sql.len() <= TEXT_MAX && seen & seen::PRAGMA == 0;
             return Ok(statement.map(|statement| (statement, is_kept.then_some(sql))));
         }
     }

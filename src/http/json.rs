@@ -190,11 +190,24 @@ impl Json {
     }
 }
 
+/// Bytes that escaping has to look at; most texts have none.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        special[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2);
+        byte += 1;
+    }
+    special
+};
+
 fn escape(buffer: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
-    let mut start = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        let (escaped, length): (&[u8], usize) = match byte {
+    let (mut start, mut next) = (0, 0);
+    while let Some(plain) = bytes[next..].iter().position(|byte| SPECIAL[usize::from(*byte)]) {
+        let at = next + plain;
+        next = at + 1;
+        let (escaped, length): (&[u8], usize) = match bytes[at] {
             b'"' => (b"\\\"", 1),
             b'\\' => (b"\\\\", 1),
             b'\n' => (b"\\n", 1),
@@ -205,7 +218,7 @@ fn escape(buffer: &mut BytesMut, text: &str) {
             b'<' => (b"\\u003c", 1),
             b'>' => (b"\\u003e", 1),
             b'&' => (b"\\u0026", 1),
-            0..0x20 => {
+            byte @ 0..0x20 => {
                 buffer.put_slice(&bytes[start..at]);
                 let _ = write!(buffer, "\\u{byte:04x}");
                 start = at + 1;
