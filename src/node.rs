@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::db::readers::Bounds;
 use crate::http::memory::{self, Memory};
-use crate::http::routes::{Api, forwarded, router};
+use crate::http::routes::{Api, forwarded};
 use crate::http::serve::serve;
 use crate::peer::server::{Server, Service};
 use crate::peer::{self, Purpose};
@@ -79,7 +79,7 @@ pub async fn run(
     });
     let discovery = cluster::form::discovery(&world, &config.cluster).map_err(Error::Clustering)?;
     let discovery = discovery.map(|found| api.discovery.get_or_init(|| found));
-    let serving = spawn(serve(listener, router(api.clone()), asked(stop.clone())));
+    let serving = spawn(serve(listener, api.clone(), asked(stop.clone())));
 
     let store = tokio::select! {
         biased;

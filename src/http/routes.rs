@@ -4,13 +4,11 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::future::BoxFuture;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 
 use super::error::{Endpoint, Failure};
 use super::memory::{Held, Memory};
@@ -260,17 +258,13 @@ impl Path {
     }
 }
 
-/// The service behind every connection.
-pub fn router(api: Arc<Api>) -> Router {
-    Router::new().fallback(dispatch).with_state(api)
-}
-
 /// Answers what another node has forwarded. The headers that every answer has are its own.
-pub async fn forwarded(api: Arc<Api>, request: Request) -> Response {
+pub async fn forwarded(api: Arc<Api>, request: Request<Body>) -> Response {
     checked(api, request, true).await
 }
 
-async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
+/// Answers what a client asks. Not behind axum's router: the table is all there is to be matched.
+pub async fn answer(api: Arc<Api>, request: Request<Body>) -> Response {
     let origin = api.config.http_allow_origin.as_ref().and_then(|origin| HeaderValue::try_from(origin).ok());
     let mut response = checked(api, request, false).await;
     for (name, value) in [
@@ -286,7 +280,7 @@ async fn dispatch(State(api): State<Arc<Api>>, request: Request) -> Response {
     response
 }
 
-async fn checked(api: Arc<Api>, request: Request, is_forwarded: bool) -> Response {
+async fn checked(api: Arc<Api>, request: Request<Body>, is_forwarded: bool) -> Response {
     let (head, body) = request.into_parts();
     if head.method == Method::OPTIONS {
         return response::bare(StatusCode::OK);

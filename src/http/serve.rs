@@ -1,16 +1,21 @@
 //! Accepts connections and serves HTTP/1.1 on them, until the node stops: then requests under way are answered.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::time::timeout;
 
+use super::routes::{Api, answer};
 use crate::world::{Listener, spawn};
 
 /// Bytes that the headers of a request may have.
@@ -22,8 +27,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long the requests under way may take when the node stops: a client that doesn't read must not keep it.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Serves `router` on every connection of `listener`, until `stop` is ready.
-pub async fn serve(mut listener: Box<dyn Listener>, router: Router, stop: impl Future<Output = ()>) {
+/// Serves `api` on every connection of `listener`, until `stop` is ready.
+pub async fn serve(mut listener: Box<dyn Listener>, api: Arc<Api>, stop: impl Future<Output = ()>) {
     let connections = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
@@ -41,7 +46,11 @@ pub async fn serve(mut listener: Box<dyn Listener>, router: Router, stop: impl F
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let api = api.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let api = api.clone();
+            async move { Ok::<_, Infallible>(answer(api, request.map(Body::new)).await) }
+        });
         let mut server = hyper::server::conn::http1::Builder::new();
         // Title case: as the reference writes names, for clients that compare them so.
         server.timer(TokioTimer::new()).max_buf_size(HEADERS_MAX).title_case_headers(true);
