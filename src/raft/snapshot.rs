@@ -6,9 +6,10 @@
 //!                                 ◄── working, working, … ◄            install_full_snapshot ⇒ machine: next generation
 //! ```
 //!
-//! Memory: a chunk on either side. A slow receiver holds up nobody: when the sender checkpoints, what is unread is
+//! Memory: a few chunks on either side. A slow receiver holds up nobody: when the sender checkpoints, what is unread is
 //! spooled (`db::lease`). Until the swap, which is one replacement of db.state, the receiver keeps what it has.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +41,10 @@ use crate::world::disk::FREE_MIN;
 use crate::world::{File, Lane, Open, World};
 
 /// Bytes of a chunk.
-const CHUNK: usize = 4 << 20;
+const CHUNK: usize = 1 << 20;
+
+/// Chunks that have come and are not written yet: the network and the disk take turns at being slower.
+const AHEAD: usize = 4;
 
 /// So many bytes are made durable while the next ones come: at the end the last of them are left to wait for.
 const SYNC_EVERY: u64 = 32 << 20;
@@ -143,19 +147,24 @@ impl Source {
             return response(&answer);
         }
         tracing::info!(%target, index, size, "sending a snapshot");
-        let lane = Lane::start(&*self.world.lanes, "snapshot-send", lease);
-        let mut crc32c = 0;
-        let mut bytes = lane.call(|lease| lease.read(CHUNK)).await?;
+        let lane = Lane::start(&*self.world.lanes, "snapshot-send", (lease, 0));
+        let read = || {
+            lane.call(|(lease, crc32c)| {
+                let bytes = lease.read(CHUNK)?;
+                *crc32c = crc32c::crc32c_append(*crc32c, &bytes);
+                Ok::<_, io::Error>((bytes, *crc32c))
+            })
+        };
+        let (mut bytes, mut crc32c) = read().await?;
         while !bytes.is_empty() {
-            crc32c = crc32c::crc32c_append(crc32c, &bytes);
             let sent = async {
                 connection.chunk(bytes.into()).await?;
                 connection.flush().await
             };
             // The next one is read meanwhile.
-            let (next, sent) = join!(lane.call(|lease| lease.read(CHUNK)), timeout(IDLE, sent));
+            let (next, sent) = join!(read(), timeout(IDLE, sent));
             sent.map_err(|_| peer::Error::Timeout)??;
-            bytes = next?;
+            (bytes, crc32c) = next?;
         }
         timeout(IDLE, connection.end(crc32c)).await.map_err(|_| peer::Error::Timeout)??;
         let answer = self::answer(&mut connection).await?;
@@ -285,50 +294,39 @@ impl Receiver {
             Err(error) => return Ok(Err(error)),
         };
         let syncs = Lane::start(&*self.world.lanes, "snapshot-sync", file);
-        let mut syncing = None::<oneshot::Receiver<io::Result<()>>>;
-        let (mut received, mut unsynced) = (None::<Bytes>, 0);
+        // An error of a sync is told only once, so none goes unheard.
+        let (mut writing, mut syncing) = (Pending::default(), Pending::default());
+        let mut unsynced = 0;
         loop {
-            // The next part comes while this one is written.
-            let written = async {
-                match received.take() {
-                    None => Ok(()),
-                    Some(bytes) => {
-                        lane.call(move |incoming| incoming.as_mut().expect("opened above").write(&bytes, size)).await
-                    }
-                }
-            };
-            let (written, part) = join!(written, timeout(IDLE, connection.next_part()));
-            if let Err(error) = written {
-                return Ok(Err(error));
-            }
-            let is_end = matches!(part, Ok(Ok(Part::End(_))));
-            if unsynced >= SYNC_EVERY || is_end {
-                // One at a time: a disk that is slower than the network holds it up. An error is told only once, so none
-                // goes unheard.
-                if let Some(synced) = syncing.take()
-                    && let Err(error) = synced.await.expect("a lane's job panicked")
-                {
-                    return Ok(Err(error));
-                }
-            }
-            if unsynced >= SYNC_EVERY {
-                let (done, synced) = oneshot::channel();
-                syncs.submit(move |file| {
-                    // Whoever has given up doesn't want the result.
-                    let _ = done.send(file.sync());
-                });
-                (syncing, unsynced) = (Some(synced), 0);
-            }
-            match part.map_err(|_| peer::Error::Timeout)?? {
+            let part = timeout(IDLE, connection.next_part()).await.map_err(|_| peer::Error::Timeout)??;
+            let done = match part {
                 Part::Message(_) => return Err(peer::Error::Protocol("a request inside a snapshot")),
                 Part::Chunk(bytes) => {
                     unsynced += bytes.len() as u64;
-                    received = Some(bytes);
+                    let write = move |incoming: &mut Option<Incoming>| {
+                        incoming.as_mut().expect("opened above").write(&bytes, size)
+                    };
+                    writing.submit(&lane, write);
+                    writing.at_most(AHEAD).await
                 }
                 Part::End(crc32c) => {
-                    let done = lane.call(move |incoming| incoming.take().expect("opened above").end(size, crc32c));
-                    return Ok(done.await);
+                    let end =
+                        move |incoming: &mut Option<Incoming>| incoming.take().expect("opened above").end(size, crc32c);
+                    writing.submit(&lane, end);
+                    let written = writing.at_most(0).await;
+                    return Ok(written.and(syncing.at_most(0).await));
                 }
+            };
+            if let Err(error) = done {
+                return Ok(Err(error));
+            }
+            if unsynced >= SYNC_EVERY {
+                // One at a time: a disk that is slower than the network holds it up.
+                if let Err(error) = syncing.at_most(0).await {
+                    return Ok(Err(error));
+                }
+                syncing.submit(&syncs, |file| file.sync());
+                unsynced = 0;
             }
         }
     }
@@ -339,6 +337,34 @@ impl Receiver {
         let lane = Lane::start(&*self.world.lanes, "snapshot-verify", ());
         let prepared = lane.call(move |()| check::prepare(&*disk, &path));
         prepared.await.map_err(|error| format!("preparing the snapshot: {error}"))
+    }
+}
+
+/// Jobs that were handed to a lane, in order.
+#[derive(Default)]
+struct Pending(VecDeque<oneshot::Receiver<io::Result<()>>>);
+
+impl Pending {
+    fn submit<S: Send + 'static>(
+        &mut self,
+        lane: &Lane<S>,
+        job: impl FnOnce(&mut S) -> io::Result<()> + Send + 'static,
+    ) {
+        let (done, result) = oneshot::channel();
+        lane.submit(move |state| {
+            // Whoever has given up doesn't want the result.
+            let _ = done.send(job(state));
+        });
+        self.0.push_back(result);
+    }
+
+    /// Waits until no more than `count` are left; the first error of those that are done.
+    async fn at_most(&mut self, count: usize) -> io::Result<()> {
+        while self.0.len() > count {
+            let result = self.0.pop_front().expect("there are more");
+            result.await.expect("a lane's job panicked")?;
+        }
+        Ok(())
     }
 }
 
