@@ -115,7 +115,7 @@ async fn writes(directory: &Path) {
 }
 
 /// What a read takes through a follower and at the leader: beside it, where a round trip is nothing but the work of both
-/// sides, and [`FAR`] away.
+/// sides, and [`FAR`] away, where the proxy's timers blur the second digit. `sim/tests/distance.rs` counts exactly.
 async fn forwarded(directory: &Path) {
     fs::create_dir_all(directory).unwrap();
     for (n, delay) in [None, Some(FAR)].into_iter().enumerate() {

@@ -53,6 +53,7 @@ pub const ALL: &[&str] = &[
     "boots",
     "loads: unknown",
     "loads: begun",
+    "loads: commit proposed",
     "loads: refused",
     "loads: aborted",
     "loads: committed under a new leader",

@@ -123,6 +123,7 @@ const CUT: Step = Wait(3_000);
 const BEGUN: Step = Until("snapshots: begun");
 const INSTALLED: Step = Until("snapshots: installed");
 const LOADING: Step = Until("loads: begun");
+const COMMITTING: Step = Until("loads: commit proposed");
 
 /// All scenarios.
 #[rustfmt::skip] // A line a story, not a line a step.
@@ -325,6 +326,23 @@ pub const ALL: &[Scenario] = &[
             Wait(3_000), Start(Same), Until("loads"),
         ],
         reaches: &["loads: unknown"],
+        ..BASE
+    },
+    // A load's commit is on its way when its leader is gone: whoever has it leads next, and commits it.
+    Scenario {
+        name: "s40_loads_that_the_next_leader_commits",
+        workload: LOADS,
+        steps: &[
+            Slow(200), COMMITTING, Wait(50), Kill(Leader), Heal, Wait(3_000), Start(Same), Until("loads"),
+            Slow(200), COMMITTING, Wait(50), Kill(Leader), Heal, Wait(3_000), Start(Same), Until("loads"),
+            Slow(200), COMMITTING, Wait(50), Kill(Leader), Heal, Wait(3_000), Start(Same), Until("loads"),
+            Slow(200), COMMITTING, Wait(50), Kill(Leader), Heal, Wait(3_000), Start(Same), Until("loads"),
+            Slow(200), COMMITTING, Wait(50), Kill(Leader), Heal, Wait(3_000), Start(Same), Until("loads"),
+            Slow(200), COMMITTING, Wait(50), Kill(Leader), Heal, Wait(3_000), Start(Same), Until("loads"),
+            Slow(200), COMMITTING, Wait(50), Kill(Leader), Heal, Wait(3_000), Start(Same), Until("loads"),
+            Slow(200), COMMITTING, Wait(50), Kill(Leader), Heal, Wait(3_000), Start(Same), Until("loads"),
+        ],
+        reaches: &["loads: committed under a new leader"],
         ..BASE
     },
     // Members change while a follower is away, and it learns of them by a snapshot: quorums stay the same for all.

@@ -29,9 +29,6 @@ fn main() -> ExitCode {
     tracing::info!("rqlited starting, version {}, SQLite {}", version::RQLITE_VERSION, rusqlite::version());
     tracing::info!("launch command: rqlited {}", arguments.join(" "));
 
-    if let Err(error) = os::schedule::in_batches() {
-        tracing::warn!("threads are scheduled as usual: {error}");
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use axum::body::Body;
-use axum::response::Response;
+use axum_core::body::Body;
+use axum_core::response::Response;
 use bytes::Bytes;
 use futures::stream;
 use hyper::header::{HeaderName, HeaderValue};

@@ -1,7 +1,7 @@
 //! POST /boot.
 
-use axum::body::Body;
-use axum::response::Response;
+use axum_core::body::Body;
+use axum_core::response::Response;
 use hyper::StatusCode;
 use hyper::header::CONTENT_LENGTH;
 

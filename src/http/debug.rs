@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use axum::response::Response;
+use axum_core::response::Response;
 use serde_json::json;
 
 use super::response;

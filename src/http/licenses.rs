@@ -1,6 +1,6 @@
 //! GET /licenses: what this program is made of, and under which terms.
 
-use axum::response::Response;
+use axum_core::response::Response;
 
 use super::response;
 use super::routes::Call;

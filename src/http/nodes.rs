@@ -1,6 +1,6 @@
 //! GET /nodes, and the form of a node that /leader shares.
 
-use axum::response::Response;
+use axum_core::response::Response;
 use futures::future::join_all;
 use hyper::StatusCode;
 use tokio::time::Instant;

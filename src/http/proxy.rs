@@ -5,8 +5,8 @@
 //!
 //! Source: http-data.md §12.
 
-use axum::body::Body;
-use axum::response::Response;
+use axum_core::body::Body;
+use axum_core::response::Response;
 use bytes::Bytes;
 use hyper::Request;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};

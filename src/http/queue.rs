@@ -1,7 +1,7 @@
 //! POST /db/execute?queue.
 
-use axum::body::Body;
-use axum::response::Response;
+use axum_core::body::Body;
+use axum_core::response::Response;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 

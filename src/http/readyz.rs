@@ -1,6 +1,6 @@
 //! GET /readyz.
 
-use axum::response::Response;
+use axum_core::response::Response;
 use hyper::StatusCode;
 
 use super::execute::positive;

@@ -1,7 +1,7 @@
 //! POST /db/request: reads and writes in one request.
 
-use axum::body::Body;
-use axum::response::Response;
+use axum_core::body::Body;
+use axum_core::response::Response;
 use tokio::time::Instant;
 
 use super::error::{Endpoint, Failure};

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
+use axum_core::body::Body;
+use axum_core::response::Response;
 use futures::{Stream, stream};
 use hyper::header::HeaderValue;
 use tokio::time::Instant;

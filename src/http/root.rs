@@ -1,6 +1,6 @@
 //! GET /: on to the console.
 
-use axum::response::Response;
+use axum_core::response::Response;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 

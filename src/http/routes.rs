@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use axum::body::Body;
-use axum::response::Response;
+use axum_core::body::Body;
+use axum_core::response::Response;
 use futures::future::BoxFuture;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -263,7 +263,7 @@ pub async fn forwarded(api: Arc<Api>, request: Request<Body>) -> Response {
     checked(api, request, true).await
 }
 
-/// Answers what a client asks. Not behind axum's router: the table is all there is to be matched.
+/// Answers what a client asks.
 pub async fn answer(api: Arc<Api>, request: Request<Body>) -> Response {
     let origin = api.config.http_allow_origin.as_ref().and_then(|origin| HeaderValue::try_from(origin).ok());
     let mut response = checked(api, request, false).await;

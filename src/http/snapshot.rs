@@ -1,6 +1,6 @@
 //! POST /snapshot and /reap.
 
-use axum::response::Response;
+use axum_core::response::Response;
 use hyper::StatusCode;
 
 use super::error::{Endpoint, Failure};

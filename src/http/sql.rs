@@ -2,8 +2,8 @@
 //!
 //! Nothing is rewritten here, so `rewritten` is the text as it came, and an error is what SQLite says of it now.
 
-use axum::body::Body;
-use axum::response::Response;
+use axum_core::body::Body;
+use axum_core::response::Response;
 use hyper::Method;
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::response::Response;
+use axum_core::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::json::Json;

@@ -8,12 +8,13 @@
 //!
 //! `last_applied` moves only after an entry's effect is complete; a fault leaves it and stops the node.
 
+mod batch;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::applied::Applied;
-use super::batch::Turn;
 use super::convert;
 use super::load::{Load, Spool};
 use super::observed::Observed;
@@ -30,6 +31,7 @@ use crate::db::value::StatementResult;
 use crate::metrics::Metrics;
 use crate::peer::Cluster;
 use crate::world::{File, Open, World};
+use batch::Turn;
 
 /// What applying an entry answers to the node that proposed it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,10 +89,10 @@ pub enum StartError {
 
 /// See the module.
 pub struct Machine {
-    pub(super) world: World,
+    world: World,
     paths: Paths,
-    pub(super) database: Database,
-    pub(super) applied: Applied,
+    database: Database,
+    applied: Applied,
     /// `applied` as of the last checkpoint.
     clean: Applied,
     load: Option<Load>,
@@ -99,13 +101,13 @@ pub struct Machine {
     current: Arc<Current>,
     cluster: Arc<Cluster>,
     observed: Arc<Mutex<Observed>>,
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// Of this process.
     engine: String,
     /// An entry that an operator passes (`-skip-entry`).
-    pub(super) skip_entry: u64,
+    skip_entry: u64,
     /// So many entries are applied each by itself: a shared transaction was undone a short while ago.
-    pub(super) alone: usize,
+    alone: usize,
     /// Why this node stops. What the database holds is no state at any index then: nothing more may be applied, and
     /// above all nothing made durable, by whatever is queued on the lane.
     fault: Option<Fault>,
@@ -324,7 +326,7 @@ impl Machine {
     }
 
     /// Shows what was applied; the entry and its time if it held a command.
-    pub(super) fn observe(&self, command: Option<(LogId, Duration)>) {
+    fn observe(&self, command: Option<(LogId, Duration)>) {
         let mut observed = self.observed.lock().expect("no panic holds this lock");
         if let Some((log_id, proposed_at)) = command {
             observed.last_command = Some(log_id);
@@ -346,7 +348,7 @@ impl Machine {
     }
 
     /// Runs `work` unless a fault has come before; the first one is kept.
-    pub(super) fn unless_faulty<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
+    fn unless_faulty<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Fault>) -> Result<R, Fault> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
@@ -371,7 +373,7 @@ impl Machine {
     }
 
     /// `None`: the transaction that it shared was undone.
-    pub(super) fn command(
+    fn command(
         &mut self,
         log_id: LogId,
         command: Command,

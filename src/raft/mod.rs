@@ -9,7 +9,6 @@ pub mod applied;
 
 pub mod load;
 
-mod batch;
 pub mod machine;
 
 pub mod state_machine;

@@ -266,13 +266,8 @@ impl Receiver {
             let snapshot = SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot };
             self.raft.install_full_snapshot(vote, snapshot).await.map_err(|error| error.to_string())
         };
-        let mut installing = std::pin::pin!(installing);
-        loop {
-            match timeout(SIGN_OF_LIFE, installing.as_mut()).await {
-                Ok(installed) => return Ok(installed.map(|response| message(&response.vote, false))),
-                Err(_) => connection.working().await?,
-            }
-        }
+        let installed = while_alive(connection, installing).await?;
+        Ok(installed.map(|response| message(&response.vote, false)))
     }
 
     /// Writes the file to `path`. The inner error is this node's.
@@ -294,7 +289,7 @@ impl Receiver {
             Err(error) => return Ok(Err(error)),
         };
         let syncs = Lane::start(&*self.world.lanes, "snapshot-sync", file);
-        // An error of a sync is told only once, so none goes unheard.
+        // Both lanes sync the same descriptor, and it tells an error once, to either: so both are heard.
         let (mut writing, mut syncing) = (Pending::default(), Pending::default());
         let mut unsynced = 0;
         loop {
@@ -313,8 +308,8 @@ impl Receiver {
                     let end =
                         move |incoming: &mut Option<Incoming>| incoming.take().expect("opened above").end(size, crc32c);
                     writing.submit(&lane, end);
-                    let written = writing.at_most(0).await;
-                    return Ok(written.and(syncing.at_most(0).await));
+                    let ended = async { writing.at_most(0).await.and(syncing.at_most(0).await) };
+                    return while_alive(connection, ended).await;
                 }
             };
             if let Err(error) = done {
@@ -387,6 +382,17 @@ impl Incoming {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is wrong"));
         }
         self.file.sync()
+    }
+}
+
+/// Shows the sender that this node is there until `work` is done.
+async fn while_alive<T>(connection: &mut Connection, work: impl Future<Output = T>) -> Result<T, peer::Error> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match timeout(SIGN_OF_LIFE, work.as_mut()).await {
+            Ok(done) => return Ok(done),
+            Err(_) => connection.working().await?,
+        }
     }
 }
 

@@ -246,6 +246,7 @@ impl Store {
         }
         let commit = Kind::LoadCommit(LoadCommit { load_id, size, crc32c, unchanged_since });
         let limits = Limits { max_bytes: self.free_space.max_bytes().unwrap_or(0), ..Limits::default() };
+        self.world.chaos.reached("loads: commit proposed");
         let answer = match self.propose(commit, limits).await {
             Ok(Proposed { response: Response::Done, .. }) => None,
             Ok(Proposed { response: Response::Executed(executed), .. }) => Some(executed),

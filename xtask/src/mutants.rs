@@ -225,6 +225,9 @@ mod tests {
     fn every_mutant_still_fits_the_tree() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mutants = read(&root.join("sim/mutants")).unwrap();
+        // Below another repository's root git would check nothing.
+        let top = git(root, &["rev-parse", "--show-toplevel"]).unwrap();
+        assert_eq!(Path::new(top.trim()).canonicalize().unwrap(), root.canonicalize().unwrap());
         assert!(mutants.len() > 20);
         for mutant in mutants {
             let patch = mutant.patch.to_str().unwrap();

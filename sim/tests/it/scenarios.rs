@@ -49,6 +49,7 @@ scenarios! {
     s30_a_follower_whose_disk_fails
     s36_a_deposed_leader_serves_no_backup
     s40_loads_whose_leader_is_gone
+    s40_loads_that_the_next_leader_commits
     s53_members_that_changed_before_a_snapshot
     s54_purges_race_with_applying
     s55_a_conflicting_tail_under_a_snapshot

@@ -5,7 +5,6 @@ mod disk;
 mod host;
 mod lanes;
 mod net;
-pub mod schedule;
 mod strands;
 
 use std::sync::Arc;

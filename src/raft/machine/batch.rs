@@ -14,11 +14,11 @@ use openraft::EntryPayload;
 use prost::Message;
 use tokio::time::Instant;
 
-use super::machine::{Machine, Response};
-use super::types::{Entry, LogId, StoredMembership};
+use super::{Machine, Response};
 use crate::command::Command;
 use crate::db::database::Fault;
 use crate::db::execute::Executed;
+use crate::raft::types::{Entry, LogId, StoredMembership};
 
 /// Entries share a transaction, and their answers wait for it, for so long, and for so many bytes of rows.
 const BATCH_TIME: Duration = Duration::from_millis(1);
