@@ -25,7 +25,6 @@ use super::client::{Client, Error, unexpected};
 use super::proto::answer::Kind as Answer;
 use super::proto::request::Kind;
 use super::proto::{self, Forward, Forwarded, Header};
-use super::service::SIGN_OF_LIFE;
 use crate::command::Execute;
 use crate::peer::client::SILENCE;
 use crate::peer::connection::Received;
@@ -176,12 +175,7 @@ pub(super) async fn serve(connection: &mut Connection, forward: Forward, api: &A
     drop(sender);
     let response = match answered {
         Some(response) => response,
-        None => loop {
-            match timeout(SIGN_OF_LIFE, answering.as_mut()).await {
-                Ok(response) => break response,
-                Err(_) => connection.working().await?,
-            }
-        },
+        None => connection.while_working(answering).await?,
     };
     let (head, body) = response.into_parts();
     let answer = match head.extensions.get::<NotLeader>() {
@@ -218,13 +212,7 @@ pub(super) async fn serve_write(
     };
     let execute = Execute::decode(bytes.freeze()).ok().filter(|_| sum == crc32c);
     let execute = execute.ok_or(peer::Error::Protocol("the batch is damaged"))?;
-    let mut writing = pin!(store.execute(execute, None));
-    let written = loop {
-        match timeout(SIGN_OF_LIFE, writing.as_mut()).await {
-            Ok(written) => break written,
-            Err(_) => connection.working().await?,
-        }
-    };
+    let written = connection.while_working(store.execute(execute, None)).await?;
     let answer = match written {
         Ok(_) => Answer::Done(proto::Done {}),
         Err(store::Error::LeaderNotFound) => {
@@ -263,12 +251,7 @@ async fn next<S: Stream + Unpin>(connection: &mut Connection, body: &mut S) -> R
     }
     // What was sent before must not wait for it.
     timeout(IDLE, connection.flush()).await.map_err(|_| peer::Error::Timeout)??;
-    loop {
-        match timeout(SIGN_OF_LIFE, body.next()).await {
-            Ok(next) => return Ok(next),
-            Err(_) => connection.working().await?,
-        }
-    }
+    connection.while_working(body.next()).await
 }
 
 fn request(forward: Forward, body: Body) -> Option<Request<Body>> {

@@ -23,9 +23,6 @@ use crate::world::net::BoxFuture;
 /// How long a change of the members may take, while the other side sees that it is worked on.
 const CHANGE: Duration = Duration::from_secs(600);
 
-/// How often it is shown that a request is worked on.
-pub(super) const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
-
 /// The cluster's side of the port.
 pub struct ClusterService {
     pub store: Store,
@@ -58,14 +55,7 @@ impl Service for ClusterService {
                     forward::serve_write(&mut connection, &self.store, &self.turns).await?;
                     continue;
                 }
-                let mut answering = std::pin::pin!(self.answer(request));
-                let answer = loop {
-                    match timeout(SIGN_OF_LIFE, answering.as_mut()).await {
-                        Ok(answer) => break answer,
-                        // An error: nobody waits for the answer any more.
-                        Err(_) => connection.working().await?,
-                    }
-                };
+                let answer = connection.while_working(self.answer(request)).await?;
                 connection.reply(answer).await?;
             }
         })

@@ -1,5 +1,6 @@
 //! One connection between two nodes, in frames.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -19,6 +20,9 @@ const HELLO_MAX: usize = 64 << 10;
 
 /// Largest frame: the largest entry of the log (`raft::log`), and what goes with it.
 const FRAME_MAX: usize = (1 << 30) + (16 << 20);
+
+/// How often it is shown that something is worked on.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// A chunk of at least this size is written from where it is.
 const LARGE: usize = 64 << 10;
@@ -160,9 +164,20 @@ impl Connection {
         self.send(answer.map_or_else(Kind::Error, Kind::Message)).await
     }
 
-    /// The serving side: the answer to the last request will come.
+    /// Shows that the answer to the last request will come, or the rest of what is being sent.
     pub async fn working(&mut self) -> Result<(), Error> {
         self.send(Kind::Signal(Signal::Working.into())).await
+    }
+
+    /// Does `work`, and shows the other side again and again that it is done. An error: nobody waits for it any more.
+    pub async fn while_working<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let mut work = pin!(work);
+        loop {
+            match tokio::time::timeout(SIGN_OF_LIFE, work.as_mut()).await {
+                Ok(done) => return Ok(done),
+                Err(_) => self.working().await?,
+            }
+        }
     }
 
     /// The serving side: an answer that is followed by a stream; it goes out with what follows, or by

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::Raft;
 use super::machine::Machine;
 use super::rpc::{Answer, Request};
-use super::snapshot::{Receiver, SIGN_OF_LIFE};
+use super::snapshot::Receiver;
 use super::stage;
 use super::state_machine::OnFatal;
 use super::types::proto;
@@ -140,13 +140,8 @@ impl RaftService {
             applied.map_err(text)?;
             self.machine.call(move |machine| machine.stage(load_id)).await
         };
-        let mut staging = std::pin::pin!(staging);
-        loop {
-            match timeout(SIGN_OF_LIFE, staging.as_mut()).await {
-                Ok(staged) => return Ok(Ok(stage::message(staged.err().unwrap_or_default()))),
-                Err(_) => connection.working().await?,
-            }
-        }
+        let staged = connection.while_working(staging).await?;
+        Ok(Ok(stage::message(staged.err().unwrap_or_default())))
     }
 }
 

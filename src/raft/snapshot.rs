@@ -52,9 +52,6 @@ const SYNC_EVERY: u64 = 32 << 20;
 /// The longest that a transfer stands still before it is given up.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How often a receiver that verifies and installs shows that it is there.
-pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
-
 /// Between two looks whether a checkpoint has ended.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -266,7 +263,7 @@ impl Receiver {
             let snapshot = SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot };
             self.raft.install_full_snapshot(vote, snapshot).await.map_err(|error| error.to_string())
         };
-        let installed = while_alive(connection, installing).await?;
+        let installed = connection.while_working(installing).await?;
         Ok(installed.map(|response| message(&response.vote, false)))
     }
 
@@ -290,7 +287,7 @@ impl Receiver {
         };
         let syncs = Lane::start(&*self.world.lanes, "snapshot-sync", file);
         // Both lanes sync the same descriptor, and it tells an error once, to either: so both are heard.
-        let (mut writing, mut syncing) = (Pending::default(), Pending::default());
+        let (mut writing, mut syncing) = (VecDeque::new(), VecDeque::new());
         let mut unsynced = 0;
         loop {
             let part = timeout(IDLE, connection.next_part()).await.map_err(|_| peer::Error::Timeout)??;
@@ -301,15 +298,15 @@ impl Receiver {
                     let write = move |incoming: &mut Option<Incoming>| {
                         incoming.as_mut().expect("opened above").write(&bytes, size)
                     };
-                    writing.submit(&lane, write);
-                    writing.at_most(AHEAD).await
+                    writing.push_back(lane.begin(write));
+                    at_most(AHEAD, &mut writing).await
                 }
                 Part::End(crc32c) => {
                     let end =
                         move |incoming: &mut Option<Incoming>| incoming.take().expect("opened above").end(size, crc32c);
-                    writing.submit(&lane, end);
-                    let ended = async { writing.at_most(0).await.and(syncing.at_most(0).await) };
-                    return while_alive(connection, ended).await;
+                    writing.push_back(lane.begin(end));
+                    let ended = async { at_most(0, &mut writing).await.and(at_most(0, &mut syncing).await) };
+                    return connection.while_working(ended).await;
                 }
             };
             if let Err(error) = done {
@@ -317,10 +314,10 @@ impl Receiver {
             }
             if unsynced >= SYNC_EVERY {
                 // One at a time: a disk that is slower than the network holds it up.
-                if let Err(error) = syncing.at_most(0).await {
+                if let Err(error) = at_most(0, &mut syncing).await {
                     return Ok(Err(error));
                 }
-                syncing.submit(&syncs, |file| file.sync());
+                syncing.push_back(syncs.begin(|file| file.sync()));
                 unsynced = 0;
             }
         }
@@ -335,32 +332,13 @@ impl Receiver {
     }
 }
 
-/// Jobs that were handed to a lane, in order.
-#[derive(Default)]
-struct Pending(VecDeque<oneshot::Receiver<io::Result<()>>>);
-
-impl Pending {
-    fn submit<S: Send + 'static>(
-        &mut self,
-        lane: &Lane<S>,
-        job: impl FnOnce(&mut S) -> io::Result<()> + Send + 'static,
-    ) {
-        let (done, result) = oneshot::channel();
-        lane.submit(move |state| {
-            // Whoever has given up doesn't want the result.
-            let _ = done.send(job(state));
-        });
-        self.0.push_back(result);
+/// Waits until no more than `count` of the jobs of a lane are left; the first error of those that are done.
+async fn at_most(count: usize, jobs: &mut VecDeque<oneshot::Receiver<io::Result<()>>>) -> io::Result<()> {
+    while jobs.len() > count {
+        let result = jobs.pop_front().expect("there are more");
+        result.await.expect("a lane's job panicked")?;
     }
-
-    /// Waits until no more than `count` are left; the first error of those that are done.
-    async fn at_most(&mut self, count: usize) -> io::Result<()> {
-        while self.0.len() > count {
-            let result = self.0.pop_front().expect("there are more");
-            result.await.expect("a lane's job panicked")?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 impl Incoming {
@@ -382,17 +360,6 @@ impl Incoming {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is wrong"));
         }
         self.file.sync()
-    }
-}
-
-/// Shows the sender that this node is there until `work` is done.
-async fn while_alive<T>(connection: &mut Connection, work: impl Future<Output = T>) -> Result<T, peer::Error> {
-    let mut work = std::pin::pin!(work);
-    loop {
-        match timeout(SIGN_OF_LIFE, work.as_mut()).await {
-            Ok(done) => return Ok(done),
-            Err(_) => connection.working().await?,
-        }
     }
 }
 

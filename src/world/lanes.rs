@@ -56,13 +56,18 @@ impl<S: Send + 'static> Lane<S> {
         self.jobs.submit(Box::new(move || job(&mut state.lock().expect("a lane's job panicked"))));
     }
 
-    /// Queues `job` and waits for its result. If the caller gives up, the job still runs.
-    pub async fn call<R: Send + 'static>(&self, job: impl FnOnce(&mut S) -> R + Send + 'static) -> R {
+    /// Queues `job` and returns at once; its result comes through the answer.
+    pub fn begin<R: Send + 'static>(&self, job: impl FnOnce(&mut S) -> R + Send + 'static) -> oneshot::Receiver<R> {
         let (sender, receiver) = oneshot::channel();
         self.submit(move |state| {
             // A caller that has gone away doesn't want the result.
             let _ = sender.send(job(state));
         });
-        receiver.await.expect("a lane's job panicked")
+        receiver
+    }
+
+    /// Queues `job` and waits for its result. If the caller gives up, the job still runs.
+    pub async fn call<R: Send + 'static>(&self, job: impl FnOnce(&mut S) -> R + Send + 'static) -> R {
+        self.begin(job).await.expect("a lane's job panicked")
     }
 }
