@@ -31,12 +31,16 @@ use openraft::{EntryPayload, LogIdOptionExt, OptionalSend};
 use tokio::sync::oneshot;
 
 pub use error::Error;
+pub use memory::weight;
 
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
 use crate::world::{Chaos, Lane, World};
 use memory::Memory;
 use start::{Paths, Started};
 use writer::{Active, Job, Shared, Writer, check};
+
+/// Bytes of entries that take about as long to apply as a sync does, or longer.
+const MUCH: usize = 4 << 10;
 
 /// Sizes of a log.
 #[derive(Clone, Debug)]
@@ -179,14 +183,31 @@ impl Log {
 
     /// Queues a job after `change` is made to the memory, so that both see the same order.
     fn submit(&self, change: impl FnOnce(&mut Memory) -> Job) -> io::Result<()> {
-        {
+        let is_due = {
             let mut memory = self.shared.memory();
             check(&memory)?;
             let job = change(&mut memory);
-            self.shared.push(&mut memory, job);
+            self.shared.push(&mut memory, job)
+        };
+        if is_due {
+            self.writer.submit(Writer::drain);
         }
-        self.writer.submit(Writer::drain);
         Ok(())
+    }
+
+    /// While entries of so many `bytes` are applied, which is until [`Log::release`], appends wait for others to share
+    /// their sync with, unless they are large: they could not be applied earlier anyway.
+    pub fn hold(&self, bytes: usize) {
+        if bytes >= MUCH || self.chaos.here("log held while little is applied") {
+            self.shared.hold();
+        }
+    }
+
+    /// Ends [`Log::hold`].
+    pub fn release(&self) {
+        if self.shared.release() {
+            self.writer.submit(Writer::drain);
+        }
     }
 
     /// Queues a job and waits until it is durable.

@@ -1,19 +1,26 @@
 //! openraft's view of the [`Machine`]: a handle on the writer's lane.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
+use tokio::time::timeout;
 
 use super::applied::Applied;
+use super::log::{Log, weight};
 use super::machine::Machine;
 use super::snapshot::{SnapshotData, Staged};
 use super::types::{LogId, StoredMembership, TypeConfig};
 use crate::db::database::Fault;
 use crate::world::Lane;
+
+/// The log is held for so long, at most, while entries are applied.
+const HOLD: Duration = Duration::from_millis(2);
 
 /// Entries that are applied in one job of the writer's lane, at most.
 const BATCH: usize = 64;
@@ -25,6 +32,7 @@ pub type OnFatal = Arc<dyn Fn(String) + Send + Sync>;
 #[derive(Clone)]
 pub struct StateMachine {
     pub machine: Lane<Machine>,
+    pub log: Log,
     pub on_fatal: OnFatal,
 }
 
@@ -41,16 +49,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
-        let mut batches = entries.ready_chunks(BATCH);
-        while let Some(batch) = batches.next().await {
-            let batch = batch.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let applied = self.machine.call(move |machine| apply(machine, batch)).await;
-            if let Err(fault) = applied {
-                (self.on_fatal)(fault.0.clone());
-                return Err(io::Error::other(fault.0));
-            }
-        }
-        Ok(())
+        let applied = self.apply_all(entries).await;
+        self.log.release();
+        applied
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {
@@ -77,6 +78,32 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
         let clean = self.machine.call(|machine| machine.clean().clone()).await;
         Ok(clean.last_applied.is_some().then(|| snapshot(clean)))
+    }
+}
+
+impl StateMachine {
+    async fn apply_all<S>(&self, entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batches = entries.ready_chunks(BATCH);
+        while let Some(batch) = batches.next().await {
+            let batch = batch.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let bytes = batch.iter().map(|(entry, _)| weight(entry)).sum();
+            let mut applying = pin!(self.machine.call(move |machine| apply(machine, batch)));
+            let applied = loop {
+                self.log.hold(bytes);
+                match timeout(HOLD, applying.as_mut()).await {
+                    Ok(applied) => break applied,
+                    Err(_) => self.log.release(),
+                }
+            };
+            if let Err(fault) = applied {
+                (self.on_fatal)(fault.0.clone());
+                return Err(io::Error::other(fault.0));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -210,7 +210,7 @@ impl Store {
         let client = peer::Client::new(world.net.clone(), identity.clone(), peers.clone(), connect);
         let (current, observed) = (machine.current().clone(), machine.observed().clone());
         let machine = Lane::start(&*world.lanes, "writer", machine);
-        let state_machine = StateMachine { machine: machine.clone(), on_fatal };
+        let state_machine = StateMachine { machine: machine.clone(), log: log.clone(), on_fatal };
         let config = raft_config(options.leader_lease)?;
         let id = NodeId::from(options.node_id.as_str());
         let last = log.last();

@@ -3,11 +3,12 @@
 //! ```text
 //!   append, committed ─┐                        ┌─► write ... write ─► sync ─► report
 //!   vote, cut, purge ──┴─► queue ─► one job ────┤
-//!                          (drains it)          └─► a vote, cut or purge: first sync what is before it, then do it
+//!                  (held or  (drains it)          └─► a vote, cut or purge: first sync what is before it, then do it
+//!                   at once)
 //! ```
 //!
-//! Whatever is queued when the job runs shares one sync. A vote that overtook an append would let openraft take the
-//! append for durable, since it orders I/O by the vote (H6).
+//! Whatever is queued when the job runs shares one sync; while the log is held, small appends wait to be more. A vote that
+//! overtook an append would let openraft take the append for durable, since it orders I/O by the vote (H6).
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,7 +21,7 @@ use prost::Message;
 use tokio::sync::oneshot;
 
 use super::error::{Context, Error};
-use super::memory::Memory;
+use super::memory::{Memory, weight};
 use super::record::{self, Head, Kind};
 use super::segment::{self, HEADER, Header, Segment};
 use super::start::{self, Paths};
@@ -60,10 +61,34 @@ pub enum Job {
 
 type Done = oneshot::Sender<io::Result<()>>;
 
+/// What is to be done, in order.
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Bytes of the entries among them, about.
+    bytes: usize,
+    /// Appends wait for others, unless they are large.
+    is_held: bool,
+    /// The lane was asked to drain it, and hasn't begun.
+    is_asked: bool,
+}
+
+impl Queue {
+    /// Whether the lane must be asked.
+    fn ask(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_asked, true)
+    }
+
+    fn take(&mut self) -> VecDeque<Job> {
+        (self.bytes, self.is_asked) = (0, false);
+        std::mem::take(&mut self.jobs)
+    }
+}
+
 /// What the node's tasks and the lanes share.
 pub struct Shared {
     memory: Mutex<Memory>,
-    queue: Mutex<VecDeque<Job>>,
+    queue: Mutex<Queue>,
     on_fatal: Box<dyn Fn(String) + Send + Sync>,
 }
 
@@ -77,9 +102,36 @@ impl Shared {
         self.memory.lock().expect("a log's task panicked")
     }
 
-    /// Queues a job. The memory is held, so that jobs come in the order in which they changed it.
-    pub fn push(&self, _memory: &mut Memory, job: Job) {
-        self.queue.lock().expect("a log's task panicked").push_back(job);
+    /// Queues a job; whether the lane must now be asked to drain the queue. The memory is held, so that jobs come in the
+    /// order in which they changed it.
+    pub fn push(&self, _memory: &mut Memory, job: Job) -> bool {
+        let mut queue = self.queue();
+        let is_urgent = match &job {
+            Job::Append { entries, .. } => {
+                queue.bytes += entries.iter().map(weight).sum::<usize>();
+                queue.bytes >= GATHER
+            }
+            Job::Committed(_) => false,
+            Job::Vote { .. } | Job::Truncate { .. } | Job::Purge { .. } => true,
+        };
+        queue.jobs.push_back(job);
+        (is_urgent || !queue.is_held) && queue.ask()
+    }
+
+    /// See [`super::Log::hold`].
+    pub fn hold(&self) {
+        self.queue().is_held = true;
+    }
+
+    /// Ends [`Shared::hold`]; whether the lane must now be asked to drain the queue.
+    pub fn release(&self) -> bool {
+        let mut queue = self.queue();
+        queue.is_held = false;
+        !queue.jobs.is_empty() && queue.ask()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("a log's task panicked")
     }
 
     /// Stops the log for good and says why, once.
@@ -175,7 +227,7 @@ impl Active {
 impl Writer {
     /// Does everything that is queued. After a failure everything fails.
     pub fn drain(&mut self) {
-        let jobs = std::mem::take(&mut *self.shared.queue.lock().expect("a log's task panicked"));
+        let jobs = self.shared.queue().take();
         for job in jobs {
             self.run(job);
         }

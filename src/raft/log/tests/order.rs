@@ -10,6 +10,7 @@ use openraft::storage::IOFlushed;
 use openraft::type_config::TypeConfigExt;
 
 use super::*;
+use crate::raft::log::MUCH;
 use crate::raft::types::{TypeConfig, Vote};
 use crate::world::lanes::{Job, Jobs, Lanes};
 use crate::world::{Disk, File, Open, Stat};
@@ -188,6 +189,48 @@ fn all_that_is_queued_shares_one_sync() {
     push(&mut log, entries(1, 4..=4));
     hand.go();
     assert_eq!(recorder.take(), "write 0.seg, sync 0.seg");
+}
+
+#[test]
+fn what_is_held_goes_together() {
+    let Watched { home: _home, mut log, hand, recorder } = watched();
+    log.hold(MUCH);
+    push(&mut log, entries(1, 1..=1));
+    log.save_committed(Some(log_id(1, 0))).now_or_never().unwrap().unwrap();
+    push(&mut log, entries(1, 2..=2));
+    hand.go();
+    assert_eq!(recorder.take(), "");
+    log.release();
+    push(&mut log, entries(1, 3..=3));
+    hand.go();
+    assert_eq!(recorder.take(), "write 0.seg, sync 0.seg");
+    push(&mut log, entries(1, 4..=4));
+    hand.go();
+    assert_eq!(recorder.take(), "write 0.seg, sync 0.seg", "it is released");
+    log.release();
+    assert!(hand.0.lock().unwrap().is_empty(), "nothing waits");
+}
+
+#[test]
+fn votes_and_much_are_not_held() {
+    let Watched { home: _home, mut log, hand, recorder } = watched();
+    log.hold(MUCH);
+    push(&mut log, entries(1, 1..=1));
+    let (vote, mut other) = (Vote::new(2, "b".into()), log.clone());
+    let mut saved = Box::pin(other.save_vote(&vote));
+    assert!(saved.as_mut().now_or_never().is_none());
+    hand.go();
+    saved.now_or_never().unwrap().unwrap();
+    let vote = "write vote.tmp, sync vote.tmp, rename vote, sync raft";
+    assert_eq!(recorder.take(), format!("write 0.seg, sync 0.seg, {vote}"));
+
+    let large = Entry { log_id: log_id(2, 3), payload: EntryPayload::Normal(Payload(Bytes::from(vec![7; 256 << 10]))) };
+    push(&mut log, entries(2, 2..=2));
+    hand.go();
+    assert_eq!(recorder.take(), "");
+    push(&mut log, vec![large]);
+    hand.go();
+    assert!(recorder.take().ends_with("sync 3.seg"));
 }
 
 #[test]
