@@ -61,6 +61,20 @@ fn answers_are_those_of_the_reference() {
     assert!(same >= 280, "only {same} exchanges were compared");
 }
 
+/// As Go's `net/http`: a Content-Length says how long the body would be, if there would be one.
+#[test]
+fn a_head_without_a_body_has_no_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::new(directory.path(), &[]);
+    node.start();
+    let length = |method, path| {
+        let answer = node.request(method, path, &[], Vec::new());
+        answer.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned())
+    };
+    assert_eq!(length("HEAD", "/db/query"), None);
+    assert_eq!(length("GET", "/db/execute").as_deref(), Some("0"));
+}
+
 #[test]
 fn answers_through_a_follower_are_those_of_the_reference() {
     let cluster = Cluster::form(3);
