@@ -278,12 +278,10 @@ impl Receiver {
         let lane = Lane::start(&*self.world.lanes, "snapshot-receive", None::<Incoming>);
         let opened = lane.call(move |incoming| {
             let file: Arc<dyn File> = disk.open(&path, Open::CreateNew)?.into();
-            // Else the file system looks for each block as it is written, which takes longer than writing it.
-            file.allocate(size)?;
             *incoming = Some(Incoming { file: file.clone(), length: 0, crc32c: 0 });
             Ok(file)
         });
-        let file = match connection.while_working(opened).await? {
+        let file = match opened.await {
             Ok(file) => file,
             Err(error) => return Ok(Err(error)),
         };
