@@ -40,6 +40,13 @@ pub async fn rate(address: &str, connections: usize, ask: &Ask, time: Duration) 
     total as f64 / started.elapsed().as_secs_f64()
 }
 
+/// Microseconds that an answer takes, over one connection. The client has a thread of its own: between several it would
+/// be woken for longer than a node takes.
+pub fn took_us(address: &str, ask: &Ask, time: Duration) -> f64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    1e6 / runtime.block_on(rate(address, 1, ask, time))
+}
+
 async fn count(address: &str, ask: &Ask, until: Instant) -> u64 {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();

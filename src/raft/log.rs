@@ -196,10 +196,12 @@ impl Log {
     }
 
     /// While entries of so many `bytes` are applied, which is until [`Log::release`], appends wait for others to share
-    /// their sync with, unless they are large: they could not be applied earlier anyway.
+    /// their sync with, unless they are large, or the bytes are few: they could not be applied here earlier anyway.
     pub fn hold(&self, bytes: usize) {
         if bytes >= MUCH || self.chaos.here("log held while little is applied") {
             self.shared.hold();
+        } else {
+            self.release();
         }
     }
 

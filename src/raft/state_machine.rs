@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
@@ -87,7 +87,16 @@ impl StateMachine {
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
         let mut batches = entries.ready_chunks(BATCH);
-        while let Some(batch) = batches.next().await {
+        loop {
+            let batch = match batches.next().now_or_never() {
+                Some(batch) => batch,
+                // It has to be read from the disk.
+                None => {
+                    self.log.release();
+                    batches.next().await
+                }
+            };
+            let Some(batch) = batch else { return Ok(()) };
             let batch = batch.into_iter().collect::<Result<Vec<_>, _>>()?;
             let bytes = batch.iter().map(|(entry, _)| weight(entry)).sum();
             let mut applying = pin!(self.machine.call(move |machine| apply(machine, batch)));
@@ -103,7 +112,6 @@ impl StateMachine {
                 return Err(io::Error::other(fault.0));
             }
         }
-        Ok(())
     }
 }
 

@@ -76,18 +76,21 @@ impl Pool {
     }
 
     /// Calls a thread if a ready strand may have one more.
-    fn call(self: &Arc<Self>, state: &mut State) {
+    fn call(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.ready.len() <= state.called || state.counted.len() + state.called >= self.most {
             return;
         }
         // Of those that wait, so many have been called before.
-        match state.idle > state.called {
+        let waits = state.idle > state.called;
+        state.called += 1;
+        let is_watched = std::mem::replace(&mut state.is_watched, true);
+        // Whoever wakes up needs it at once.
+        drop(state);
+        match waits {
             true => self.work.notify_one(),
             false => self.spawn("reader", Self::run),
         }
-        state.called += 1;
-        if !state.is_watched {
-            state.is_watched = true;
+        if !is_watched {
             self.spawn("reader-watch", Self::watch);
         }
     }
@@ -131,11 +134,13 @@ impl Pool {
             thread::sleep(LONG);
             let mut state = self.state();
             state.counted.retain(|(_, began)| began.elapsed() < LONG);
-            self.call(&mut state);
             if state.runs != runs || !state.counted.is_empty() {
                 (runs, since) = (state.runs, Instant::now());
-            } else if since.elapsed() > UNUSED {
-                state.is_watched = false;
+            }
+            let is_over = since.elapsed() > UNUSED;
+            state.is_watched = !is_over;
+            self.call(state);
+            if is_over {
                 return;
             }
         }
@@ -165,7 +170,7 @@ impl Jobs for Strand {
         drop(queue);
         let mut state = self.pool.state();
         state.ready.push_back(self.queue.clone());
-        self.pool.call(&mut state);
+        self.pool.call(state);
     }
 }
 

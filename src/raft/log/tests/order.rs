@@ -209,6 +209,11 @@ fn what_is_held_goes_together() {
     assert_eq!(recorder.take(), "write 0.seg, sync 0.seg", "it is released");
     log.release();
     assert!(hand.0.lock().unwrap().is_empty(), "nothing waits");
+    log.hold(MUCH);
+    push(&mut log, entries(1, 5..=5));
+    log.hold(MUCH - 1);
+    hand.go();
+    assert!(recorder.take().ends_with("sync 5.seg"), "little is applied soon");
 }
 
 #[test]
