@@ -160,10 +160,12 @@ pub const ALL: &[Scenario] = &[
         reaches: &["snapshots: installed after an attempt that was interrupted"],
         ..BASE
     },
-    // Reads wait for a quorum that isn't there, while checkpoints are due: nothing hangs, and all goes on afterwards.
+    // Reads wait for a quorum that isn't there, while checkpoints are due, as they are after each write: nothing hangs, and
+    // all goes on afterwards.
     Scenario {
         name: "s05_reads_that_wait_for_a_quorum_hold_up_nothing",
         workload: READS,
+        node: Node { snapshot_entries: 1, ..NODE },
         steps: &[
             Isolate(Leader), Wait(4_000), Heal, Wait(3_000), Isolate(Everyone), Wait(5_000), Heal, Wait(3_000),
             Until("writes"), Until("reads"),
