@@ -10,7 +10,7 @@
 //! | S2 a swap whose bookkeeping fails | [`scenarios`] s02; [`install`], `a_failed_operation_...`; seeds, `once` |
 //! | S3 power loss around a checkpoint | [`checkpoint`], at every operation; mutants 03, 09, 11, 12 |
 //! | S4 no start after a kill during a snapshot | [`scenarios`] s04; [`install`], `a_killed_installation_...` |
-//! | S5 a lock held while a quorum is waited for | [`scenarios`] s05; [`h15_gate`] |
+//! | S5 a lock held while a quorum is waited for | [`scenarios`] s05; [`h15_gate`]; mutant 22 |
 //! | S6 an error that is answered as success | seeds, `acknowledged`; root's `http::error`, the whole table; mutant 16 |
 //! | S7 a reader starves checkpoints | [`h15_gate`]; mutant 17 |
 //! | S8 a snapshot that is removed, or an older one, is sent | [`scenarios`] s08; [`install`], leases through swaps |
@@ -21,7 +21,7 @@
 //! | S17 a text that fails leaves a part, or its settings | `it` loads, `s17_texts`; seeds, `refused`; mutant 14 |
 //! | S19 VACUUM or another program breaks the chain | there is no chain; VACUUMs are in [`checkpoint::workload`], other programs in `engine` h03_main_file |
 //! | S20 a retry after a lost reply | [`scenarios`] s20; seeds, `once`; mutant 23 |
-//! | S21 freshness | [`scenarios`] s21; seeds, `reads`; root's `store::freshness` |
+//! | S21 freshness | [`scenarios`] s21; seeds, `reads`; root's `store::freshness`; mutant 22 |
 //! | S22 a failed start truncates the database | `it` data_directory, `s22_...` |
 //! | S23 a read replica can't start | [`scenarios`] s23 |
 //! | S24 quotes in the path | `it` loads, `s24_...` |
@@ -31,7 +31,7 @@
 //! | S29 a bad file destroys the database | `it` loads, `s29_bad_loads`; boot, `what_is_no_database_...`; seeds, `refused`; mutant 04 |
 //! | S30 a follower's disk is full | [`scenarios`] s30, three times; seeds, `FullDisk` |
 //! | S31 a slow client of a backup blocks others | [`h15_gate`], `a_client_that_stops...`; `it` backups, `s31_...` |
-//! | S36 a deposed leader's backup | [`scenarios`] s36; seeds, `backups`; mutant 22 |
+//! | S36 a deposed leader's backup | [`scenarios`] s36; seeds, `backups` |
 //! | S37 a damaged backup with a 200 | seeds, `backups`; mutant 16; [`h15_gate`], `a_backup_that_cant_be_kept...` |
 //! | S38 a crash after the swap of a boot | `it` boot; seeds, `loads`, `model`; `it` cluster, `a_booted_database...` |
 //! | S39 randomness and time differ | `engine` same_log, h08; `it` http_cases; seeds, `replay` |
@@ -53,7 +53,7 @@
 //! | H16 another engine | [`scenarios`] h16 |
 //! | H18 purge and installation | [`install`]; [`raft_log`]; [`scenarios`] s55, s56 |
 //! | H19 a node from before a boot or recovery | root's `peer::identity`; `it` recovery; [`scenarios`] h19; seeds, which wipe it or recover by peers.json |
-//! | H22 a restarted node goes back in time | [`scenarios`] h22; seeds, `reads`; mutant 22 |
+//! | H22 a restarted node goes back in time | [`restarted`]; [`scenarios`] h22; seeds, `reads`; mutant 25 |
 //! | H23 bounds of memory and disk | `it` bounds; [`h15_gate`]; root's `http::memory`; seeds, `FullDisk` |
 //! | F30 an older disk, an empty one | [`scenarios`] f30; `it` data_directory, `a_directory_of_another_node_...` |
 // The tests themselves are outside the simulated world.
@@ -69,6 +69,7 @@ mod install;
 mod load_swap;
 mod node_state;
 mod raft_log;
+mod restarted;
 mod scenarios;
 mod served;
 mod vfs;

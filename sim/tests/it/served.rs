@@ -36,19 +36,34 @@ pub struct Served {
 
 /// Runs `story` with a store of its own; afterwards nothing is left in `tmp/`.
 pub fn serve<F: Future<Output = ()>>(spool_bytes: u64, story: impl FnOnce(Arc<Served>) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(runtime::scope(1, async {
+    process(async {
         let served = Arc::new(Served::new(spool_bytes).await);
         story(served.clone()).await;
         served.wait_for("tmp/ to be empty", || served.temporary_files().is_empty()).await;
         served.store.close().await;
-    }));
+    });
+}
+
+/// Runs `life`; at its end all its tasks are gone.
+pub fn process<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(runtime::scope(1, life))
 }
 
 impl Served {
-    async fn new(spool_bytes: u64) -> Self {
+    /// A new node's: it leads itself, and there is a table `t`.
+    pub async fn new(spool_bytes: u64) -> Self {
         let disk = SimDisk::new(1);
         disk.create_dir(Path::new(DATA)).unwrap();
+        let served = Self::start(disk, spool_bytes).await;
+        served.store.bootstrap(BTreeMap::from([served.store.node()])).await.unwrap();
+        served.wait_for("a leader", || served.store.is_leader()).await;
+        served.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, b)").await;
+        served
+    }
+
+    /// Of the node whose disk this is. Nobody leads yet.
+    pub async fn start(disk: SimDisk, spool_bytes: u64) -> Self {
         let clock = Arc::new(SimClock::new(0, 0));
         let entropy = Arc::new(SimEntropy::new(Random::new(1)));
         let vfs = vfs::register(&disk, clock.clone(), entropy.clone(), &Path::new(DATA).join("tmp"));
@@ -72,11 +87,7 @@ impl Served {
         };
         let store = Store::open(&world, options).await.unwrap();
         spawn(leader::watch(store.clone()));
-        store.bootstrap(BTreeMap::from([store.node()])).await.unwrap();
-        let served = Self { disk, store, _directory, _vfs: vfs };
-        served.wait_for("a leader", || served.store.is_leader()).await;
-        served.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, b)").await;
-        served
+        Self { disk, store, _directory, _vfs: vfs }
     }
 
     pub async fn wait_for(&self, what: &str, is_there: impl Fn() -> bool) {
@@ -142,8 +153,6 @@ impl Served {
     /// A checkpoint, as the triggers start it; returns the index of the state in the main file.
     pub async fn checkpoint(&self) -> u64 {
         checkpoint::run(&self.store, checkpoint::Purge::Window).await;
-        // Raft takes note of it in its own time.
-        tokio::time::sleep(Duration::from_millis(10)).await;
         self.store.status().await["raft"]["last_snapshot_index"].as_u64().unwrap()
     }
 
