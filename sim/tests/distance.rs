@@ -1,4 +1,4 @@
-//! How often a request crosses the network: where every segment takes the same time, the clock counts the ways. (Other work
+//! How often a request crosses the network, and for how long a connection stays: where every segment takes the same time, the clock counts the ways. (Other work
 //! takes a moment now and then: of many calls the shortest had none of that.) In a process of its own, as every run.
 #![allow(clippy::disallowed_methods)]
 
@@ -18,14 +18,14 @@ const WAY: Duration = Duration::from_millis(10);
 const READ: &str = "/db/query?level=weak&q=SELECT%20*%20FROM%20t";
 
 #[test]
-fn a_forwarded_request_takes_one_round_trip_more() {
+fn a_forwarded_request_takes_one_round_trip_more_and_connections_stay() {
     let cluster = Cluster { voters: 1, non_voters: 1, late_ms: 100, ..Cluster::default() };
     let options = Options { cluster, lane_longest_ms: 0, ..Options::draw(1) };
     sim::libc::enter(options.seed);
     rqlite::db::engine::initialize(Path::new("/nowhere"));
     let shared = Shared::new(Trace::start(None).unwrap(), 1);
     let mut sim = turmoil::Builder::new()
-        .simulation_duration(Duration::from_secs(100))
+        .simulation_duration(Duration::from_secs(200))
         .min_message_latency(WAY)
         .max_message_latency(WAY)
         .rng_seed(options.seed)
@@ -58,6 +58,11 @@ fn a_forwarded_request_takes_one_round_trip_more() {
                 let forwarded = shortest(&mut follower, &method, path, body).await;
                 assert_eq!((direct, forwarded - direct), (2 * WAY, 2 * WAY), "{method} {path}");
             }
+            // Clients keep connections for as long as they like.
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            let began = Instant::now();
+            until(&mut leader, Method::GET, READ, "").await;
+            assert_eq!(began.elapsed(), 2 * WAY, "on the connection that was idle");
         };
         rqlite::world::runtime::scope(1, measured).await;
         Ok(())

@@ -11,7 +11,7 @@ use axum_core::body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::time::timeout;
 
@@ -52,8 +52,8 @@ pub async fn serve(mut listener: Box<dyn Listener>, api: Arc<Api>, stop: impl Fu
             async move { Ok::<_, Infallible>(answer(api, request.map(Body::new)).await) }
         });
         let mut server = hyper::server::conn::http1::Builder::new();
-        // Title case: as the reference writes names, for clients that compare them so.
-        server.timer(TokioTimer::new()).max_buf_size(HEADERS_MAX).title_case_headers(true);
+        // No timer: as in the reference, a connection may be idle for ever. Title case: as the reference writes names, for clients that compare them so.
+        server.max_buf_size(HEADERS_MAX).title_case_headers(true);
         let connection = connections.watch(server.serve_connection(TokioIo::new(stream), service));
         spawn(async move {
             if let Err(error) = connection.await {

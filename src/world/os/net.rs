@@ -1,14 +1,21 @@
-//! TCP, without Nagle's delay. Names are looked up by the system; it has no call for SRV records.
+//! TCP, without Nagle's delay. A connection whose other end is gone without a word ends after two and a half minutes, as
+//! Go's do; one that is merely idle doesn't. Names are looked up by the system; it has no call for SRV records.
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::net::NetError;
 use hickory_resolver::proto::rr::RData;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 
 use crate::world::net::{BoxFuture, Listener, Net, Stream};
+
+/// Source: Go `net/tcpsock.go`: idle and interval 15 s, 9 probes.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(15)).with_retries(9);
 
 pub struct Tcp;
 
@@ -20,11 +27,7 @@ impl Net for Tcp {
     }
 
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
-        Box::pin(async move {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
-        })
+        Box::pin(async move { Ok(Box::new(prepared(TcpStream::connect(address).await?)?) as Box<dyn Stream>) })
     }
 
     fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
@@ -44,14 +47,19 @@ impl Listener for Port {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Stream>, SocketAddr)>> {
         Box::pin(async move {
             let (stream, from) = self.0.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok((Box::new(stream) as Box<dyn Stream>, from))
+            Ok((Box::new(prepared(stream)?) as Box<dyn Stream>, from))
         })
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
+}
+
+fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
+    Ok(stream)
 }
 
 async fn services(resolver: &TokioResolver, name: &str) -> Result<Vec<String>, NetError> {
@@ -74,6 +82,18 @@ mod tests {
     use tokio::net::UdpSocket;
 
     use super::*;
+
+    #[tokio::test]
+    async fn both_ends_find_out_that_the_other_is_gone() {
+        let port = Port(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = port.local_addr().unwrap().to_string();
+        let (connected, accepted) = tokio::join!(TcpStream::connect(&address), port.0.accept());
+        for stream in [prepared(connected.unwrap()).unwrap(), prepared(accepted.unwrap().0).unwrap()] {
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(15));
+        }
+    }
 
     #[tokio::test]
     async fn a_service_is_found_by_its_records() {
