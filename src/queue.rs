@@ -71,7 +71,7 @@ struct Intake<H> {
 struct Queued<H> {
     statements: Vec<Statement>,
     sequence_number: i64,
-    waiter: oneshot::Sender<Outcome>,
+    waiter: Option<oneshot::Sender<Outcome>>,
     held: H,
 }
 
@@ -100,13 +100,6 @@ impl Error {
 /// Whether a batch was written.
 pub type Outcome = Result<(), Arc<Error>>;
 
-/// A request that is queued.
-pub struct Ticket {
-    pub sequence_number: i64,
-    /// Told when it is written; closed if the queue ends first.
-    pub written: oneshot::Receiver<Outcome>,
-}
-
 impl<H: Send + 'static> Queue<H> {
     /// Starts to write what is pushed, to `store` or through `client` to the node that leads; the first request gets the
     /// number `first`.
@@ -120,17 +113,27 @@ impl<H: Send + 'static> Queue<H> {
         Self { options, intake, written, metrics, runner: Mutex::new(Some(runner)) }
     }
 
-    /// Queues a request, as soon as there is room. `None`: there was none for so long.
-    pub async fn push(&self, statements: Vec<Statement>, held: H, patience: Duration) -> Option<Ticket> {
+    /// Queues a request, as soon as there is room; returns its number. `None`: there was no room for so long.
+    ///
+    /// `waiter` is told when it is written; dropped if the queue ends first.
+    pub async fn push(
+        &self,
+        statements: Vec<Statement>,
+        held: H,
+        waiter: Option<oneshot::Sender<Outcome>>,
+        patience: Duration,
+    ) -> Option<i64> {
         let sender = self.intake().sender.clone()?;
-        let place = timeout(patience, sender.reserve()).await.ok()?.ok()?;
-        let (waiter, written) = oneshot::channel();
+        let place = match sender.try_reserve() {
+            Ok(place) => place,
+            Err(_) => timeout(patience, sender.reserve()).await.ok()?.ok()?,
+        };
         let mut intake = self.intake();
         let sequence_number = intake.next;
         intake.next += 1;
         self.metrics.queue.objects_rx.increment();
         place.send(Queued { statements, sequence_number, waiter, held });
-        Some(Ticket { sequence_number, written })
+        Some(sequence_number)
     }
 
     /// The number of the last request that was written; 0: none.
@@ -158,6 +161,7 @@ impl<H: Send + 'static> Queue<H> {
 struct Batch<H> {
     statements: Vec<Statement>,
     waiters: Vec<oneshot::Sender<Outcome>>,
+    requests: usize,
     last: i64,
     bytes: usize,
     _held: Vec<H>,
@@ -165,19 +169,20 @@ struct Batch<H> {
 
 impl<H> Batch<H> {
     fn new() -> Self {
-        Self { statements: Vec::new(), waiters: Vec::new(), last: 0, bytes: 0, _held: Vec::new() }
+        Self { statements: Vec::new(), waiters: Vec::new(), requests: 0, last: 0, bytes: 0, _held: Vec::new() }
     }
 
     fn add(&mut self, queued: Queued<H>) {
         self.bytes += queued.statements.iter().map(Message::encoded_len).sum::<usize>();
         self.statements.extend(queued.statements);
-        self.waiters.push(queued.waiter);
+        self.waiters.extend(queued.waiter);
+        self.requests += 1;
         self.last = queued.sequence_number;
         self._held.push(queued.held);
     }
 
     fn is_full(&self, options: &Options) -> bool {
-        self.waiters.len() >= options.batch_size || self.bytes >= BATCH_BYTES
+        self.requests >= options.batch_size || self.bytes >= BATCH_BYTES
     }
 }
 
@@ -197,6 +202,11 @@ impl Runner {
             let mut batch = Batch::new();
             batch.add(first);
             while !batch.is_full(&self.options) {
+                // A timer only where one is needed.
+                if let Ok(next) = queue.try_recv() {
+                    batch.add(next);
+                    continue;
+                }
                 match timeout_at(deadline, queue.recv()).await {
                     Ok(Some(next)) => batch.add(next),
                     Ok(None) => break,
@@ -207,13 +217,13 @@ impl Runner {
                 }
             }
             self.metrics.queue.num_flush.increment();
-            self.metrics.queue.objects_tx.add(batch.waiters.len());
+            self.metrics.queue.objects_tx.add(batch.requests);
             let outcome = self.write(mem::take(&mut batch.statements)).await.map_err(Arc::new);
             if outcome.is_ok() {
                 self.written.store(batch.last, Ordering::Relaxed);
             }
             for waiter in batch.waiters {
-                // Most clients don't wait.
+                // A client that is gone.
                 let _ = waiter.send(outcome.clone());
             }
         }

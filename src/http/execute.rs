@@ -10,15 +10,12 @@ use super::error::{Endpoint, Failure};
 use super::memory::Held;
 use super::receive::Received;
 use super::routes::Call;
-use super::{proxy, queue, receive, results};
+use super::{proxy, receive, results};
 use crate::command::Execute;
 use crate::db::execute::Executed;
 use crate::go;
 
 pub async fn handle(call: Call, body: Body) -> Response {
-    if call.params.queue {
-        return queue::handle(call, body).await;
-    }
     let began = Instant::now();
     call.api.metrics.http.executions.increment();
     let received = match receive::text_or_json(&call, body).await {

@@ -2,44 +2,53 @@
 //! the node.
 
 use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::Failure;
 
 /// Bytes of all bodies, and of the rows of logged requests, that are in memory.
 pub const BYTES_MAX: usize = 512 << 20;
 
-/// One node's bound.
-pub struct Memory(Arc<Semaphore>);
+/// One node's bound: the bytes that are free.
+pub struct Memory(Arc<AtomicUsize>);
 
 /// Bytes that count until this is dropped.
-pub struct Held(OwnedSemaphorePermit);
+pub struct Held {
+    free: Arc<AtomicUsize>,
+    bytes: usize,
+}
 
 impl Memory {
     /// At most `bytes` at once.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes)))
+        Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
     /// A place for a request that holds nothing yet.
     pub fn enter(&self) -> Held {
-        self.try_hold(0).expect("nothing is always there")
+        Held { free: self.0.clone(), bytes: 0 }
     }
 
     /// Adds `bytes` to what is held, or refuses: whoever waits holds what others wait for.
     pub fn add(&self, held: &mut Held, bytes: usize) -> Result<(), Failure> {
-        held.0.merge(self.try_hold(bytes).ok_or(Failure::TooBusy)?.0);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes));
+        taken.map_err(|_| Failure::TooBusy)?;
+        held.bytes += bytes;
         Ok(())
     }
 
     /// Counts what is in memory already, as far as there is room: then no more comes in until it is gone.
     pub fn owe(&self, bytes: usize) -> Held {
-        self.try_hold(bytes.min(self.0.available_permits())).unwrap_or_else(|| self.enter())
+        let mut held = self.enter();
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| Some(free.saturating_sub(bytes)));
+        held.bytes = bytes.min(taken.expect("there is always a next value"));
+        held
     }
+}
 
-    fn try_hold(&self, bytes: usize) -> Option<Held> {
-        self.0.clone().try_acquire_many_owned(u32::try_from(bytes).ok()?).ok().map(Held)
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.free.fetch_add(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 use axum_core::body::Body;
 use axum_core::response::Response;
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::error::{Endpoint, Failure};
@@ -43,10 +44,11 @@ async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
     counters.queued_executions_num_stmts_rx.add(statements.len());
     let patience = params.timeout.to_std();
     let queue = call.api.queue.get().ok_or(Failure::NotOpen)?;
-    let ticket = queue.push(statements, held, patience).await.ok_or(Failure::TooBusy)?;
-    if params.wait {
+    let (waiter, written) = if params.wait { Some(oneshot::channel()) } else { None }.unzip();
+    let sequence_number = queue.push(statements, held, waiter, patience).await.ok_or(Failure::TooBusy)?;
+    if let Some(written) = written {
         counters.queued_executions_wait.increment();
-        match timeout(patience, ticket.written).await {
+        match timeout(patience, written).await {
             Err(_) => {
                 counters.queued_executions_wait_timeout.increment();
                 return Err(Failure::QueueWaitTimeout);
@@ -61,5 +63,5 @@ async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
             Ok(Err(_)) => return Err(Failure::Internal("node is stopping".into())),
         }
     }
-    Ok(ticket.sequence_number)
+    Ok(sequence_number)
 }

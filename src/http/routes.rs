@@ -2,6 +2,7 @@
 //!
 //! Common headers; OPTIONS; query string; path; method; then the endpoint. Source: http-data.md §1, §2.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use axum_core::body::Body;
@@ -15,7 +16,7 @@ use super::memory::{Held, Memory};
 use super::params::Params;
 use super::render::Options;
 use super::{
-    backup, boot, debug, execute, leader, licenses, load, nodes, query, readyz, remove, request, response, root,
+    backup, boot, debug, execute, leader, licenses, load, nodes, query, queue, readyz, remove, request, response, root,
     snapshot, sql, status,
 };
 use crate::cluster;
@@ -125,7 +126,10 @@ const ROUTES: &[Route] = &[
         permissions: &["execute"],
         counter: None,
         content_type: Some(response::JSON),
-        handle: |call, body| Box::pin(execute::handle(call, body)),
+        handle: |call, body| match call.params.queue {
+            true => Box::pin(queue::handle(call, body)),
+            false => Box::pin(execute::handle(call, body)),
+        },
     },
     Route {
         path: Path::Prefix("/db/query"),
@@ -310,6 +314,6 @@ async fn checked(api: Arc<Api>, request: Request<Body>, is_forwarded: bool) -> R
     (route.handle)(Call { api, params, method, uri, headers, is_forwarded }, body).await
 }
 
-fn decode(path: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(path).decode_utf8().ok().map(|path| path.into_owned())
+fn decode(path: &str) -> Option<Cow<'_, str>> {
+    percent_encoding::percent_decode_str(path).decode_utf8().ok()
 }

@@ -111,4 +111,6 @@ pub type Vote = alias::VoteOf<TypeConfig>;
 pub type LogId = alias::LogIdOf<TypeConfig>;
 pub type Entry = alias::EntryOf<TypeConfig>;
 pub type StoredMembership = alias::StoredMembershipOf<TypeConfig>;
+/// What Raft tells of itself, as of now.
+pub type Watched = alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>;
 pub type Membership = openraft::Membership<NodeId, Node>;

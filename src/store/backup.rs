@@ -90,7 +90,7 @@ impl Store {
     }
 
     fn term(&self) -> u64 {
-        self.raft.metrics().borrow_watched().current_term
+        self.raft_metrics.borrow_watched().current_term
     }
 }
 

@@ -46,9 +46,8 @@ impl Store {
         if freshness.most.is_zero() || self.is_leader() {
             return false;
         }
-        let metrics = self.raft.metrics();
         let is_behind = {
-            let metrics = metrics.borrow_watched();
+            let metrics = self.raft_metrics.borrow_watched();
             metrics.last_applied < metrics.cluster_committed
         };
         let observed = self.observed.lock().expect("no panic holds this lock").clone();

@@ -99,8 +99,7 @@ enum Change {
 impl Store {
     /// The members by their ids.
     pub fn members(&self) -> Vec<Member> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.raft_metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
         let leader = self.leader_id(&metrics);
@@ -140,7 +139,7 @@ impl Store {
     /// Waits until nothing is left of what a boot made void: nobody may be sent it (hazard H12).
     async fn wait_for_purge(&self, deadline: Instant) -> Result<(), Error> {
         let void = self.machine.call(|machine| machine.applied().void).await;
-        while self.raft.metrics().borrow_watched().purged < void {
+        while self.raft_metrics.borrow_watched().purged < void {
             if Instant::now() >= deadline {
                 return Err(Error::Timeout);
             }
@@ -279,7 +278,7 @@ impl Store {
 
     /// Whether a recovery is not over: until it is, the cluster can do without none of its members.
     pub fn is_recovering(&self) -> bool {
-        self.raft.metrics().borrow_watched().membership_config.membership().get_joint_config().len() > 1
+        self.raft_metrics.borrow_watched().membership_config.membership().get_joint_config().len() > 1
     }
 
     /// Whether this node is, or was, part of a cluster.
@@ -323,8 +322,7 @@ impl Store {
 
     /// The voter that has most of the log.
     fn closest_voter(&self, members: &[Member]) -> Option<NodeId> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.raft_metrics.borrow_watched();
         let matched = |id: &NodeId| metrics.replication.as_ref().and_then(|all| *all.get(id)?);
         let may_lead = |member: &&Member| member.is_voter && member.node.wants_vote;
         let others = members.iter().filter(may_lead).filter(|member| member.id != self.options.node_id);
@@ -405,8 +403,7 @@ impl Store {
             return None;
         }
         let last = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
+            let metrics = self.raft_metrics.borrow_watched();
             let configs = metrics.membership_config.membership().get_joint_config();
             (configs.len() > 1).then(|| configs.last().cloned())?
         };
@@ -422,8 +419,7 @@ impl Store {
         if !self.is_leader() {
             return None;
         }
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.raft_metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
         let last = metrics.last_log_index.unwrap_or(0);

@@ -59,7 +59,7 @@ use crate::raft::observed::Observed;
 use crate::raft::service::{Contact, RaftService};
 use crate::raft::snapshot::{Outgoing, Receiver, Source};
 use crate::raft::state_machine::{OnFatal, StateMachine};
-use crate::raft::types::{LogId, Node, NodeId, Payload, TypeConfig};
+use crate::raft::types::{LogId, Node, NodeId, Payload, TypeConfig, Watched};
 use crate::version::RQLITE_VERSION;
 use crate::world::{Lane, World};
 use free_space::FreeSpace;
@@ -93,6 +93,8 @@ pub struct Store {
     paths: Paths,
     options: Arc<Options>,
     raft: Raft,
+    /// Its metrics; asked by each request.
+    raft_metrics: Watched,
     log: Log,
     /// What was committed before this start: no read is answered before it is applied again (hazard H22).
     ready_at: Option<LogId>,
@@ -240,6 +242,7 @@ impl Store {
             paths,
             metrics: options.metrics.clone(),
             options: Arc::new(options),
+            raft_metrics: raft.metrics(),
             raft,
             ready_at,
             log,
@@ -304,7 +307,7 @@ impl Store {
 
     /// The last entry that this node knows to be committed.
     pub fn commit_index(&self) -> u64 {
-        self.raft.metrics().borrow_watched().local_committed.map_or(0, |id| id.index)
+        self.raft_metrics.borrow_watched().local_committed.map_or(0, |id| id.index)
     }
 
     /// Waits until this node can't go on, and says why.
@@ -321,8 +324,7 @@ impl Store {
                 // The sender is ours: it is never gone.
                 _ = fatal.changed() => {}
                 changed = metrics.changed() => if changed.is_err() {
-                    let last = self.raft.metrics();
-                    return match &last.borrow_watched().running_state {
+                    return match &self.raft_metrics.borrow_watched().running_state {
                         Err(stopped) => format!("raft stopped: {stopped}"),
                         Ok(()) => "raft stopped".into(),
                     };
@@ -341,7 +343,7 @@ impl Store {
 
     /// Whether reads may be answered: what was committed before a restart is applied again (hazard H22).
     pub fn is_ready(&self) -> bool {
-        self.raft.metrics().borrow_watched().last_applied >= self.ready_at
+        self.raft_metrics.borrow_watched().last_applied >= self.ready_at
     }
 
     /// Writes a command to the log and waits until it is applied here.

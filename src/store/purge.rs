@@ -56,8 +56,7 @@ impl Need {
 impl Store {
     /// Who needs the log behind the checkpoint at `checkpoint`, of which `window` entries stay.
     pub(super) fn need(&self, checkpoint: u64, window: u64) -> Need {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.raft_metrics.borrow_watched();
         let (mut followers, mut away) = (Vec::new(), Vec::new());
         for (node, heard) in metrics.heartbeat.iter().flatten() {
             let is_away = heard.is_none_or(|heard| heard.elapsed() > AWAY);

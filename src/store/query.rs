@@ -65,7 +65,7 @@ impl Store {
             Level::Linearizable => self.read_index(timeout).await.map(|()| None),
             Level::Strong => {
                 let index = self.barrier().await?;
-                let term = self.raft.metrics().borrow_watched().current_term;
+                let term = self.raft_metrics.borrow_watched().current_term;
                 self.strong_read_term.store(term, Ordering::Relaxed);
                 Ok(Some(index))
             }

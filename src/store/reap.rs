@@ -58,8 +58,7 @@ pub async fn watch(store: Store) {
 impl Store {
     /// Members that have not answered for too long, to a leader that has led for `led`.
     fn dead(&self, options: &Options, led: Duration) -> Vec<(NodeId, &'static str)> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.raft_metrics.borrow_watched();
         let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
         let mut dead = Vec::new();
         for (node, heard) in metrics.heartbeat.iter().flatten() {

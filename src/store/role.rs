@@ -83,8 +83,7 @@ impl Drop for Offered {
 impl Store {
     /// What this node is now.
     pub fn role(&self) -> Role {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.raft_metrics.borrow_watched();
         match metrics.state {
             ServerState::Leader if self.has_quorum(&metrics) => Role::Leader,
             ServerState::Leader | ServerState::Candidate => Role::Candidate,
@@ -101,7 +100,7 @@ impl Store {
     /// Whether this node's own state holds everything acknowledged before, as long as its lease lasts: it leads, and has
     /// applied what the leaders before it have acknowledged.
     pub fn is_in_office(&self) -> bool {
-        let term = self.raft.metrics().borrow_watched().current_term;
+        let term = self.raft_metrics.borrow_watched().current_term;
         self.is_leader() && self.office.is_taken(term) && !self.office.is_offered()
     }
 
@@ -133,8 +132,7 @@ impl Store {
 
     /// Whether this node is a voter of the cluster it is in.
     pub fn is_voter(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.raft_metrics.borrow_watched();
         voters(&metrics).any(|voter| voter.as_str() == self.options.node_id)
     }
 

@@ -12,8 +12,7 @@ impl Store {
     /// Errors: [`Error::Raft`] with the reason of one of them; [`Error::LeaderNotFound`]: too few can be asked.
     pub(super) async fn staged_elsewhere(&self, load_id: u64, index: u64) -> Result<(), Error> {
         let others: Vec<(NodeId, String)> = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
+            let metrics = self.raft_metrics.borrow_watched();
             let membership = metrics.membership_config.membership();
             let others = membership.voter_ids().filter(|voter| voter.as_str() != self.options.node_id);
             others.filter_map(|id| Some((id.clone(), membership.get_node(&id)?.raft_addr.clone()))).collect()

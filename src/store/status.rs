@@ -71,7 +71,7 @@ impl Store {
     }
 
     fn raft_status(&self, members: &[Member]) -> Value {
-        let metrics = self.raft.metrics().borrow_watched().clone();
+        let metrics = self.raft_metrics.borrow_watched().clone();
         let log = self.log.stats();
         let role = self.role();
         let last_contact = match (role, self.last_contact()) {
@@ -117,7 +117,7 @@ impl Store {
     /// The checkpoint is the one snapshot there is.
     fn snapshots(&self) -> Value {
         let main = self.paths.main(self.current.generation());
-        let clean = self.raft.metrics().borrow_watched().snapshot;
+        let clean = self.raft_metrics.borrow_watched().snapshot;
         let stat = self.world.disk.stat(&self.paths.state());
         let name = clean.map(|id| {
             let changed_ms = stat.map_or(0, |stat| stat.mtime_ns / 1_000_000);
