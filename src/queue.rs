@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -203,11 +204,11 @@ impl Runner {
             batch.add(first);
             while !batch.is_full(&self.options) {
                 // A timer only where one is needed.
-                if let Ok(next) = queue.try_recv() {
-                    batch.add(next);
-                    continue;
-                }
-                match timeout_at(deadline, queue.recv()).await {
+                let next = match queue.recv().now_or_never() {
+                    Some(next) => Ok(next),
+                    None => timeout_at(deadline, queue.recv()).await,
+                };
+                match next {
                     Ok(Some(next)) => batch.add(next),
                     Ok(None) => break,
                     Err(_) => {
@@ -223,7 +224,7 @@ impl Runner {
                 self.written.store(batch.last, Ordering::Relaxed);
             }
             for waiter in batch.waiters {
-                // A client that is gone.
+                // Unless the client is gone.
                 let _ = waiter.send(outcome.clone());
             }
         }

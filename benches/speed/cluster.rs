@@ -157,7 +157,7 @@ async fn through(leader: &Server, follower: &Server, http: &str, what: &str) {
     let (trips, direct, forwarded, trip) = rounds[ROUNDS / 2];
     println!(
         "cluster forwarded read   {forwarded:.0} us, {direct:.0} us at the leader, {what}: {trips:.2} of a round trip ({trip:.0} us) more, at most 1  {}",
-        // To a hundredth, which is what the nodes' own work is of a way through the network.
+        // To a hundredth: 20 ms away, the nodes' own work is less than that.
         verdict(trips < 1.005)
     );
 }

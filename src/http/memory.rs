@@ -40,8 +40,8 @@ impl Memory {
     /// Counts what is in memory already, as far as there is room: then no more comes in until it is gone.
     pub fn owe(&self, bytes: usize) -> Held {
         let mut held = self.enter();
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| Some(free.saturating_sub(bytes)));
-        held.bytes = bytes.min(taken.expect("there is always a next value"));
+        let free = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| Some(free.saturating_sub(bytes)));
+        held.bytes = bytes.min(free.expect("there is always a next value"));
         held
     }
 }

@@ -44,7 +44,7 @@ async fn push(call: &Call, body: Body) -> Result<i64, Failure> {
     counters.queued_executions_num_stmts_rx.add(statements.len());
     let patience = params.timeout.to_std();
     let queue = call.api.queue.get().ok_or(Failure::NotOpen)?;
-    let (waiter, written) = if params.wait { Some(oneshot::channel()) } else { None }.unzip();
+    let (waiter, written) = params.wait.then(oneshot::channel).unzip();
     let sequence_number = queue.push(statements, held, waiter, patience).await.ok_or(Failure::TooBusy)?;
     if let Some(written) = written {
         counters.queued_executions_wait.increment();

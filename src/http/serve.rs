@@ -52,8 +52,9 @@ pub async fn serve(mut listener: Box<dyn Listener>, api: Arc<Api>, stop: impl Fu
             async move { Ok::<_, Infallible>(answer(api, request.map(Body::new)).await) }
         });
         let mut server = hyper::server::conn::http1::Builder::new();
-        // No timer: as in the reference, a connection may be idle for ever. Title case: as the reference writes names, for clients that compare them so.
-        server.max_buf_size(HEADERS_MAX).title_case_headers(true);
+        // Both as in the reference: title case, for clients that compare names so; and no timeout, since hyper's ends
+        // connections that are idle as well.
+        server.max_buf_size(HEADERS_MAX).title_case_headers(true).header_read_timeout(None);
         let connection = connections.watch(server.serve_connection(TokioIo::new(stream), service));
         spawn(async move {
             if let Err(error) = connection.await {

@@ -1,5 +1,5 @@
-//! TCP, without Nagle's delay. A connection whose other end is gone without a word ends after two and a half minutes, as
-//! Go's do; one that is merely idle doesn't. Names are looked up by the system; it has no call for SRV records.
+//! TCP, without Nagle's delay. An idle connection whose other end is gone without a word ends after two and a half minutes,
+//! as Go's do; others may be idle for ever. Names are looked up by the system; it has no call for SRV records.
 
 use std::io;
 use std::net::SocketAddr;
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn both_ends_find_out_that_the_other_is_gone() {
+    async fn idle_connections_are_probed() {
         let port = Port(TcpListener::bind("127.0.0.1:0").await.unwrap());
         let address = port.local_addr().unwrap().to_string();
         let (connected, accepted) = tokio::join!(TcpStream::connect(&address), port.0.accept());
