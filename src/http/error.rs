@@ -224,7 +224,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_whole_map() {
+    fn s06_the_whole_map() {
         let failures = [
             Failure::Params(params::Error::Duration("timeout")),
             Failure::Body(body::Error::InvalidJson),

@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods)]
-    fn only_the_whole_file_with_its_checksum_is_taken() {
+    fn s51_only_the_whole_file_with_its_checksum_is_taken() {
         let bytes = b"SQLite format 3 and so on".repeat(100);
         let (size, crc32c) = (bytes.len() as u64, crc32c::crc32c(&bytes));
         check(&bytes, size, crc32c, "");

@@ -10,7 +10,7 @@
 //! | 8.2 killed and restarted without `-join`, all of them too | [`membership`], `a_cluster_knows_its_members` |
 //! | 8.2 stopped in order, it ends by itself | [`cluster`], `a_leader_that_is_stopped_hands_over` |
 //! | 8.2 a single node restarted with `-join other` ends | [`cluster`], `a_join_that_is_wrong_is_refused` |
-//! | 8.2 `raft/peers.json` with new addresses | [`recovery`], `all_addresses_of_a_cluster_change_at_once` |
+//! | 8.2 `raft/peers.json` with new addresses | [`recovery`], `s27_all_addresses_of_a_cluster_change_at_once_and_settings_stay` |
 //! | 8.3 `store.leader` is the same on all nodes, and then /readyz is 200 | [`membership`], `a_cluster_knows_its_members` |
 //! | 8.3 `store.raft`: state, voter, indexes | [`diagnostics`], `values_are_true`; [`forwarding`], `auto_is_none_...` |
 //! | 8.4 `num_join_req`, `num_ignored_joins`, `num_removed_before_joins` | [`membership`], `who_joins_again_is_ignored_or_moved` |

@@ -30,7 +30,7 @@ fn start(cluster: &mut Cluster, at: &[usize]) {
 }
 
 #[test]
-fn all_addresses_of_a_cluster_change_at_once() {
+fn s27_all_addresses_of_a_cluster_change_at_once_and_settings_stay() {
     let mut cluster = Cluster::form(3);
     cluster.nodes[0].post("/db/execute", CREATE);
     // Replicated state, which the flag of a start doesn't change. (S27)

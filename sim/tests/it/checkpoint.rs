@@ -110,7 +110,7 @@ fn every_power_failure(form: Form, readers: usize, seed: u64) {
 }
 
 #[test]
-fn a_power_failure_at_any_operation_leaves_the_state_at_one_index() {
+fn s03_a_power_failure_at_any_operation_leaves_the_state_at_one_index() {
     every_power_failure(Form::Frames, 0, 1);
 }
 

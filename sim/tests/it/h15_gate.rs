@@ -36,7 +36,7 @@ async fn read_without_a_gap(served: Arc<Served>, is_over: Arc<AtomicBool>, reads
 }
 
 #[test]
-fn overlapping_short_reads_cannot_starve_a_checkpoint() {
+fn s07_overlapping_short_reads_cannot_starve_a_checkpoint() {
     serve(PLENTY, |served| async move {
         served.insert(20).await;
         // Every step takes a while, so that there is always another reader with an older state.

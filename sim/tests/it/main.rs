@@ -8,11 +8,11 @@
 //! |---|---|
 //! | S1 a received snapshot hides committed rows | [`scenarios`] s01; [`install`], `a_power_failure_...`; seeds, `replay` |
 //! | S2 a swap whose bookkeeping fails | [`scenarios`] s02; [`install`], `a_failed_operation_...`; seeds, `once` |
-//! | S3 power loss around a checkpoint | [`checkpoint`], at every operation; mutants 03, 09, 11, 12 |
+//! | S3 power loss around a checkpoint | [`checkpoint`], `s03_...`; mutants 03, 09, 11, 12 |
 //! | S4 no start after a kill during a snapshot | [`scenarios`] s04; [`install`], `a_killed_installation_...` |
 //! | S5 a lock held while a quorum is waited for | [`scenarios`] s05; [`h15_gate`]; mutant 22 |
-//! | S6 an error that is answered as success | seeds, `acknowledged`; root's `http::error`, the whole table; mutant 16 |
-//! | S7 a reader starves checkpoints | [`h15_gate`]; mutant 17 |
+//! | S6 an error that is answered as success | seeds, `acknowledged`; root's `http::error`, `s06_the_whole_map`; mutant 16 |
+//! | S7 a reader starves checkpoints | [`h15_gate`], `s07_...`; mutant 17 |
 //! | S8 a snapshot that is removed, or an older one, is sent | [`scenarios`] s08; [`install`], leases through swaps |
 //! | S9 an interrupted node is malformed | [`checkpoint`], `a_killed_process...`; `it` kill; seeds, `integrity` |
 //! | S10 chunks of an open load are purged | [`scenarios`] s10; [`load_swap`]; [`install`], a snapshot in a load |
@@ -26,7 +26,7 @@
 //! | S23 a read replica can't start | [`scenarios`] s23 |
 //! | S24 quotes in the path | `it` loads, `s24_...` |
 //! | S25 a stalled snapshot holds up a stop | [`scenarios`] s25 |
-//! | S27 a recovery with another foreign key setting | `it` load_text, boot: it is replicated state, and goes with each snapshot (`raft::applied`); `it` recovery, `all_addresses...` |
+//! | S27 a recovery with another foreign key setting | `it` load_text, boot: it is replicated state, and goes with each snapshot (`raft::applied`); `it` recovery, `s27_...` |
 //! | S28 all addresses change at once | [`scenarios`] s28, twice |
 //! | S29 a bad file destroys the database | `it` loads, `s29_bad_loads`; boot, `what_is_no_database_...`; seeds, `refused`; mutant 04 |
 //! | S30 a follower's disk is full | [`scenarios`] s30, three times; seeds, `FullDisk` |
@@ -38,8 +38,8 @@
 //! | S40 a load that commits after its client gave up | [`scenarios`] s40; seeds, `loads: committed under a new leader` |
 //! | S48 a valid file is rejected, or comes back corrupt | `it` loads, `s48_good_loads` |
 //! | S50 an old WAL beside a new file | `it` loads, `s50_...`; [`node_state`], at each start |
-//! | S51 a snapshot that isn't whole | root's `raft::snapshot`, `only_the_whole_file_...`; [`install`] |
-//! | S52 a flush that flushes nothing, files written in place | [`raft_log`]; [`disk`]; mutants 01, 02, 07 |
+//! | S51 a snapshot that isn't whole | root's `raft::snapshot`, `s51_...`; [`install`] |
+//! | S52 a flush that flushes nothing, files written in place | [`raft_log`], `s52_...`; [`disk`]; mutants 01, 02, 07 |
 //! | S53 a snapshot keeps stale members | [`scenarios`] s53 |
 //! | S54 a purge races with applying | [`scenarios`] s54 |
 //! | S55 a conflicting tail under a snapshot, another incarnation | [`scenarios`] s55; seeds, `logs`; root's `peer::identity` |

@@ -102,7 +102,7 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn a_power_failure_at_any_operation_loses_nothing_acknowledged(script in steps(), seed: u64) {
+    fn s52_a_power_failure_at_any_operation_loses_nothing_acknowledged(script in steps(), seed: u64) {
         at_every_operation(&script, seed, Fate::Power(PowerFailure::DropAll));
         at_every_operation(&script, seed, Fate::Power(PowerFailure::Random));
         at_every_operation(&script, seed.wrapping_add(1 << 40), Fate::Power(PowerFailure::Random));
